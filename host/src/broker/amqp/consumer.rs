@@ -1,0 +1,295 @@
+//! One subscription, for as long as it is wanted: declares what it needs, consumes, hands the
+//! deliveries on, and begins anew after whatever ends that. Next in the flow: [`super::acker`],
+//! which settles what is delivered here.
+
+use super::acker::{Acker, Flushing};
+use super::backoff::{Backoff, Rarely};
+use super::convert::{properties, short};
+use super::error::words;
+use super::link::{Link, Open};
+use super::{STEP_LIMIT, declare};
+use crate::broker::arrival::Arrival;
+use crate::broker::{Consume, State, Status, TopologyError};
+use crate::flow::{Delivery, Receipt, Verdict};
+use futures_util::StreamExt;
+use lapin::Channel;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A consumer that lived this long was a good one: the next attempt is made at once.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// A connection that is not there for this long is what the subscription waits for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a consumer tag shows of its queue's name; AMQP allows 255 bytes for the whole.
+const TAG_CHARS_MAX: usize = 50;
+
+/// A subscription's task.
+pub(super) struct Consumer {
+    pub(super) link: Arc<Link>,
+    pub(super) consume: Consume,
+    pub(super) deliveries: mpsc::Sender<Delivery>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) cancel: CancellationToken,
+    pub(super) flushing: Flushing,
+}
+
+/// The queue that the server named, and the connection that it lives with.
+type Named = Option<(u64, String)>;
+
+/// How a consumer ended.
+enum End {
+    /// By our side, for good.
+    Cancelled,
+    /// With its connection.
+    ConnectionLost(String),
+    /// For a reason of its own.
+    Failed(String),
+}
+
+/// What came of consuming.
+struct Live {
+    channel: Channel,
+    stream: lapin::Consumer,
+    queue: Arc<str>,
+}
+
+impl Consumer {
+    /// Runs until it is cancelled.
+    pub(super) async fn run(self) {
+        let mut backoff = Backoff::default();
+        let mut rarely = Rarely::default();
+        let mut named = None;
+        loop {
+            let Some(open) = self.cancel.run_until_cancelled(self.connection()).await else {
+                break;
+            };
+            let (end, lived) = self.live(&open, &mut named).await;
+            if lived >= GOOD_AFTER {
+                backoff = Backoff::default();
+            }
+            if lived > Duration::ZERO {
+                rarely.reset();
+            }
+            let reason = match end {
+                End::Cancelled => {
+                    self.leave(&open, named).await;
+                    break;
+                }
+                End::ConnectionLost(reason) => {
+                    self.tell(State::Down { reason });
+                    continue;
+                }
+                End::Failed(reason) => reason,
+            };
+            if rarely.now(&reason) {
+                let queue = &self.consume.queue.name;
+                tracing::warn!(queue, reason, "not consuming, trying on");
+            }
+            self.tell(State::Down { reason });
+            tokio::select! {
+                () = self.cancel.cancelled() => break,
+                () = tokio::time::sleep(backoff.next()) => {}
+                // Another connection may be to another broker, where all is different.
+                () = open.lost.cancelled() => backoff = Backoff::default(),
+            }
+        }
+        self.tell(State::Ended);
+    }
+
+    fn tell(&self, state: State) {
+        self.status.send_if_modified(|status| {
+            let news = status.state != state;
+            if news {
+                *status = Status::now(state);
+            }
+            news
+        });
+    }
+
+    async fn connection(&self) -> Arc<Open> {
+        loop {
+            if let Ok(open) = tokio::time::timeout(PATIENCE, self.link.open()).await {
+                return open;
+            }
+            if let Some(reason) = self.link.down() {
+                self.tell(State::Down { reason });
+            }
+        }
+    }
+
+    /// Nobody can consume a queue that the server named for us, and it would live on and fill up
+    /// with the connection.
+    async fn leave(&self, open: &Open, named: Named) {
+        if let Some((generation, name)) = named
+            && generation == open.generation
+            && let Err(reason) = declare::delete(open.connection(), &name).await
+        {
+            tracing::debug!(queue = name, reason, "cannot delete the queue");
+        }
+    }
+
+    /// One life of the consumer, and how long it consumed.
+    async fn live(&self, open: &Open, named: &mut Named) -> (End, Duration) {
+        let started = tokio::select! {
+            () = self.cancel.cancelled() => return (End::Cancelled, Duration::ZERO),
+            started = self.start(open, named) => started,
+            () = open.lost.cancelled() => Err(String::new()),
+        };
+        let live = match started {
+            Ok(live) => live,
+            Err(_) if !open.is_up() => return (self.connection_lost().await, Duration::ZERO),
+            Err(reason) => return (End::Failed(reason), Duration::ZERO),
+        };
+        // Nobody waits for what is settled after the end.
+        let Some(flushing) = self.flushing.hold() else { return (End::Cancelled, Duration::ZERO) };
+        let (settle, verdicts) = mpsc::unbounded_channel();
+        let lost = CancellationToken::new();
+        let acker = Acker {
+            channel: live.channel.clone(),
+            queue: live.queue.to_string(),
+            verdicts,
+            lost: lost.clone(),
+        };
+        tokio::spawn(acker.run(flushing));
+        let since = Instant::now();
+        tracing::info!(queue = &*live.queue, prefetch = self.consume.prefetch, "consuming");
+        self.tell(State::Live { queue: live.queue.to_string() });
+        let channel = live.channel.clone();
+        let end = self.forward(live, settle, open).await;
+        if !channel.status().connected() || open.lost.is_cancelled() {
+            lost.cancel();
+        }
+        let end = match end {
+            End::Failed(_) if !open.is_up() => self.connection_lost().await,
+            end => end,
+        };
+        (end, since.elapsed())
+    }
+
+    /// The link's words, which know more of the cause than a channel does.
+    async fn connection_lost(&self) -> End {
+        // lapin tells its channels before the link notices.
+        let noticed = async {
+            loop {
+                match self.link.down() {
+                    Some(reason) => return reason,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let reason = tokio::time::timeout(PATIENCE, noticed).await;
+        End::ConnectionLost(reason.unwrap_or_else(|_| "the connection was lost".to_owned()))
+    }
+
+    async fn start(&self, open: &Open, named: &mut Named) -> Result<Live, String> {
+        // The channel was lost, and the connection not: what is in the queue is still ours.
+        let before = named.take().filter(|(generation, _)| *generation == open.generation);
+        let before = before.as_ref().map(|(_, name)| name.as_str());
+        let declared = declare::subscription(open.connection(), &self.consume, before).await;
+        let queue = declared.map_err(told)?;
+        if self.consume.queue.name.is_empty() {
+            *named = Some((open.generation, queue.clone()));
+        }
+        let channel = step("opening a channel", open.connection().create_channel()).await?;
+        let qos = channel.basic_qos(self.consume.prefetch, BasicQosOptions::default());
+        step("setting the prefetch", qos).await?;
+        let name = short("the queue's name", &queue).map_err(|error| error.to_string())?;
+        let shown: String = queue.chars().take(TAG_CHARS_MAX).collect();
+        let tag = format!("wabbit-{shown}-{:08x}", fastrand::u32(..));
+        let tag = short("the consumer tag", &tag).map_err(|error| error.to_string())?;
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consume = channel.basic_consume(name, tag, options, arguments);
+        let stream = step("consuming", consume).await?;
+        Ok(Live { channel, stream, queue: queue.into() })
+    }
+
+    async fn forward(
+        &self,
+        live: Live,
+        settle: UnboundedSender<(u64, Verdict)>,
+        open: &Open,
+    ) -> End {
+        let Live { channel, mut stream, queue } = live;
+        let tag = stream.tag();
+        let mut cancelled = Box::pin(self.cancel.cancelled());
+        let mut lost = Box::pin(open.lost.cancelled());
+        let mut ending = false;
+        loop {
+            let item = tokio::select! {
+                biased;
+                () = &mut cancelled, if !ending => {
+                    ending = true;
+                    if !stop(&channel, tag.clone()).await {
+                        return End::Cancelled;
+                    }
+                    continue;
+                }
+                item = stream.next() => item,
+                () = &mut lost => return End::Failed("the connection was lost".to_owned()),
+            };
+            let delivery = match item {
+                Some(Ok(delivery)) => delivery,
+                Some(Err(error)) => return End::Failed(words(&error)),
+                None if ending => return End::Cancelled,
+                None => {
+                    let why = "the broker cancelled the consumer, the queue may have been deleted";
+                    return End::Failed(why.to_owned());
+                }
+            };
+            let Ok(permit) = self.deliveries.reserve().await else {
+                // Nobody receives any more. What is here goes back with the channel.
+                stop(&channel, tag).await;
+                return End::Cancelled;
+            };
+            // The broker delivers it again on the next channel.
+            if channel.status().connected() {
+                permit.send(into_delivery(delivery, &queue, &settle));
+            }
+        }
+    }
+}
+
+/// `basic.cancel`; true if more may come, up to the end of the stream.
+async fn stop(channel: &Channel, tag: ShortString) -> bool {
+    let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
+    step("cancelling the consumer", cancel).await.is_ok()
+}
+
+fn into_delivery(
+    delivery: lapin::message::Delivery,
+    queue: &str,
+    settle: &UnboundedSender<(u64, Verdict)>,
+) -> Delivery {
+    let arrival = Arrival {
+        exchange: delivery.exchange.into(),
+        routing_key: delivery.routing_key.into(),
+        queue: queue.to_owned(),
+        redelivered: delivery.redelivered,
+        properties: properties(&delivery.properties),
+        body: delivery.data,
+    };
+    let receipt = Receipt::new(delivery.delivery_tag, settle.clone());
+    Delivery { event: arrival.into_event(), receipt }
+}
+
+fn told(error: TopologyError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}; hint: {hint}"),
+        None => error.to_string(),
+    }
+}
+
+async fn step<T>(what: &str, request: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+    match tokio::time::timeout(STEP_LIMIT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(format!("{what}: {}", words(&error))),
+        Err(_) => {
+            Err(format!("{what}: no answer from the broker within {} s", STEP_LIMIT.as_secs()))
+        }
+    }
+}

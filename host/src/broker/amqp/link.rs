@@ -1,0 +1,270 @@
+//! Keeps one connection to the broker open, for ever: tries every URI in turn, waits longer from
+//! round to round, and tells everybody who uses the connection how it is doing. Next in the flow:
+//! [`super::consumer`] and [`super::publisher`], which use it.
+
+use super::backoff::{Backoff, Rarely};
+use super::uri::Config;
+use super::wire::{self, Wired};
+use super::{CLOSE_LIMIT, ConnectError};
+use crate::broker::LinkHealth;
+use futures_util::StreamExt;
+use lapin::{Connection, ErrorKind, Event};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// lapin says nothing when some connections end; its state is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A connection that lived this long was a good one: the next attempt is made at once.
+const GOOD_AFTER: Duration = Duration::from_secs(1);
+/// Wrong credentials do not become right by themselves.
+const REFUSED_DELAY: Duration = Duration::from_secs(20);
+
+/// A connection that is kept open.
+pub(super) struct Link {
+    role: &'static str,
+    config: Arc<Config>,
+    view: watch::Sender<View>,
+    stop: CancellationToken,
+    done: CancellationToken,
+}
+
+/// How a connection is doing.
+#[derive(Clone, Default)]
+pub(super) struct View {
+    open: Option<Arc<Open>>,
+    blocked: Option<String>,
+    reason: Option<String>,
+}
+
+/// A connection while it is open.
+pub(super) struct Open {
+    wired: Wired,
+    /// Differs from that of every other connection.
+    pub(super) generation: u64,
+    /// Cancelled when the connection is lost.
+    pub(super) lost: CancellationToken,
+}
+
+impl Open {
+    pub(super) fn connection(&self) -> &Connection {
+        &self.wired.connection
+    }
+
+    /// Still good for requests.
+    pub(super) fn is_up(&self) -> bool {
+        !self.lost.is_cancelled() && self.connection().status().connected()
+    }
+}
+
+impl Link {
+    /// Starts to connect, in a task of its own that ends with [`Link::close`].
+    pub(super) fn start(
+        role: &'static str,
+        config: Arc<Config>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let view = watch::Sender::new(View::default());
+        let link = Arc::new(Self { role, config, view, stop, done: CancellationToken::new() });
+        link.gauges(false, false);
+        let supervised = Arc::clone(&link);
+        tokio::spawn(async move {
+            supervised.supervise().await;
+            supervised.done.cancel();
+        });
+        link
+    }
+
+    /// The connection, as soon as there is one.
+    pub(super) async fn open(&self) -> Arc<Open> {
+        self.when(|view| view.open.as_ref().filter(|open| open.is_up())).await
+    }
+
+    /// The connection, as soon as there is one that takes publications.
+    pub(super) async fn writable(&self) -> Arc<Open> {
+        self.when(|view| match &view.blocked {
+            None => view.open.as_ref().filter(|open| open.is_up()),
+            Some(_) => None,
+        })
+        .await
+    }
+
+    async fn when(&self, pick: impl Fn(&View) -> Option<&Arc<Open>>) -> Arc<Open> {
+        let mut views = self.view.subscribe();
+        loop {
+            if let Some(open) = pick(&views.borrow_and_update()) {
+                return Arc::clone(open);
+            }
+            if views.changed().await.is_err() {
+                // The sender is `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Why there is no connection at the moment, if there is none.
+    pub(super) fn down(&self) -> Option<String> {
+        let view = self.view.borrow();
+        match &view.open {
+            Some(_) => None,
+            None => Some(view.reason.clone().unwrap_or_else(|| "connecting".to_owned())),
+        }
+    }
+
+    pub(super) fn health(&self) -> LinkHealth {
+        let view = self.view.borrow();
+        LinkHealth {
+            role: self.role,
+            up: view.open.is_some(),
+            blocked: view.blocked.clone(),
+            reason: view.reason.clone(),
+        }
+    }
+
+    /// Closes the connection and makes no other.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.done.cancelled().await;
+    }
+
+    async fn supervise(&self) {
+        let mut backoff = Backoff::default();
+        let mut rarely = Rarely::default();
+        let mut next = 0;
+        while let Some(result) = self.stop.run_until_cancelled(self.round(&mut next)).await {
+            match result {
+                Ok(open) => {
+                    rarely.reset();
+                    let since = Instant::now();
+                    let Some((kind, reason)) = self.live(open).await else { return };
+                    if since.elapsed() >= GOOD_AFTER {
+                        backoff = Backoff::default();
+                    }
+                    tracing::warn!(role = self.role, reason, "lost the connection to the broker");
+                    let labels = [("role", self.role), ("reason", kind)];
+                    metrics::counter!("wabbit_reconnects_total", &labels).increment(1);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.view.send_modify(|view| view.reason = Some(reason.clone()));
+                    if rarely.now(&reason) {
+                        tracing::warn!(
+                            role = self.role,
+                            reason,
+                            "no connection to the broker, trying on"
+                        );
+                    }
+                    if error.is_refusal() {
+                        backoff.at_least(REFUSED_DELAY);
+                    }
+                }
+            }
+            let delay = tokio::time::sleep(backoff.next());
+            if self.stop.run_until_cancelled(delay).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Tries every URI once, beginning with the one that worked last.
+    async fn round(&self, next: &mut usize) -> Result<Open, ConnectError> {
+        static GENERATION: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{} {}", self.config.name, self.role);
+        let mut result = Err(ConnectError::Unconfigured);
+        for _ in 0..self.config.uris.len() {
+            let Some(uri) = self.config.uris.get(*next % self.config.uris.len()) else { break };
+            match wire::open(uri, &self.config, &name).await {
+                Ok(wired) => {
+                    tracing::info!(role = self.role, broker = %uri, "connected");
+                    let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Open { wired, generation, lost: CancellationToken::new() });
+                }
+                Err(error) => {
+                    *next += 1;
+                    // That credentials are wrong is worth more than that another node is away.
+                    if !matches!(&result, Err(earlier) if earlier.is_refusal()) {
+                        result = Err(error);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Until the connection is lost, and why; `None` when it was closed because it is to stop.
+    async fn live(&self, open: Open) -> Option<(&'static str, String)> {
+        let mut events = Box::pin(open.connection().events_listener());
+        let open = Arc::new(open);
+        self.gauges(true, false);
+        self.view.send_replace(View { open: Some(Arc::clone(&open)), ..View::default() });
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut reason = None;
+        while open.connection().status().connected() {
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.part(&open, "closed").await;
+                    return None;
+                }
+                _ = look.tick() => {}
+                Some(event) = events.next() => match event {
+                    Event::ConnectionBlocked(why) => self.blocked(Some(why)),
+                    Event::ConnectionUnblocked => self.blocked(None),
+                    Event::Error(error) => {
+                        let text = super::error::words(&error);
+                        reason.get_or_insert((kind(&error), text));
+                        look.reset_immediately();
+                    }
+                    _ => {}
+                },
+            }
+        }
+        let reason = reason.unwrap_or_else(|| ("closed", "the connection was closed".to_owned()));
+        self.gone(&open, &reason.1);
+        Some(reason)
+    }
+
+    async fn part(&self, open: &Open, reason: &str) {
+        let closed = open.connection().close(200, "bye".into());
+        if !matches!(tokio::time::timeout(CLOSE_LIMIT, closed).await, Ok(Ok(()))) {
+            tracing::debug!(
+                role = self.role,
+                "the broker did not confirm the end of the connection"
+            );
+        }
+        self.gone(open, reason);
+    }
+
+    fn gone(&self, open: &Open, reason: &str) {
+        open.lost.cancel();
+        open.wired.cut();
+        self.gauges(false, false);
+        self.view.send_replace(View { reason: Some(reason.to_owned()), ..View::default() });
+    }
+
+    fn blocked(&self, why: Option<String>) {
+        match &why {
+            Some(why) => tracing::warn!(role = self.role, why, "the broker takes no publications"),
+            None => tracing::info!(role = self.role, "the broker takes publications again"),
+        }
+        self.gauges(true, why.is_some());
+        self.view.send_modify(|view| view.blocked = why);
+    }
+
+    fn gauges(&self, up: bool, blocked: bool) {
+        let gauge = |up: bool| f64::from(u8::from(up));
+        metrics::gauge!("wabbit_connection_up", "role" => self.role).set(gauge(up));
+        metrics::gauge!("wabbit_connection_blocked", "role" => self.role).set(gauge(blocked));
+    }
+}
+
+/// The label of `wabbit_reconnects_total`.
+fn kind(error: &lapin::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::ProtocolError(_) => "broker",
+        ErrorKind::MissingHeartbeatError => "heartbeat",
+        ErrorKind::ParsingError(_) => "unreadable",
+        _ => "network",
+    }
+}

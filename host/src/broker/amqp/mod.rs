@@ -1,0 +1,132 @@
+//! RabbitMQ, by AMQP 0-9-1: one connection to consume and one to publish, each kept open by a
+//! [`link`]. Begin with [`link`], then [`consumer`] and [`acker`] (one of each for a subscription),
+//! [`publisher`] and [`declare`]. Next in the flow: [`crate::wit`] and [`crate::plugin`].
+
+mod acker;
+mod backoff;
+mod consumer;
+mod convert;
+mod declare;
+mod error;
+mod link;
+mod mend;
+mod publisher;
+mod refusal;
+mod tls;
+mod uri;
+mod wire;
+
+pub use error::ConnectError;
+pub use uri::{Config, ConfigError, Tls, Uri};
+
+use super::{
+    Broker, Consume, Health, Mode, PublishError, State, Status, Subscription, Topology,
+    TopologyError,
+};
+use crate::flow::Publication;
+use acker::Flushing;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use link::Link;
+use publisher::Publisher;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// For TCP, TLS and the AMQP handshake together.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// For each request of the set-up: opening a channel, declaring, consuming.
+const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// For what was settled to be written, and for the broker to confirm the end of a connection.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+/// How many deliveries are held where prefetch is unlimited.
+const HELD_MAX: usize = 1000;
+
+/// RabbitMQ.
+pub struct AmqpBroker {
+    consume: Arc<Link>,
+    publish: Arc<Link>,
+    publisher: Publisher,
+    flushing: Flushing,
+    _stop: DropGuard,
+}
+
+impl AmqpBroker {
+    /// Starts to connect and returns at once, inside a tokio runtime; whether the broker is there
+    /// shows in [`Broker::health`].
+    pub fn connect(config: Config) -> Arc<Self> {
+        let config = Arc::new(config);
+        let stop = CancellationToken::new();
+        let consume = Link::start("consume", Arc::clone(&config), stop.child_token());
+        let publish = Link::start("publish", config, stop.child_token());
+        let publisher = Publisher::new(Arc::clone(&publish));
+        let flushing = Flushing::default();
+        Arc::new(Self { consume, publish, publisher, flushing, _stop: stop.drop_guard() })
+    }
+}
+
+/// Connects once, to the first URI that answers, within 10 s for each, and closes again.
+pub async fn probe(config: &Config) -> Result<(), ConnectError> {
+    let mut result = Err(ConnectError::Unconfigured);
+    for uri in &config.uris {
+        match wire::open(uri, config, &format!("{} probe", config.name)).await {
+            Ok(wired) => {
+                let closed = wired.connection.close(200, "bye".into());
+                // It answered; whether it also says goodbye does not matter.
+                let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
+                return Ok(());
+            }
+            Err(error) if matches!(&result, Err(earlier) if earlier.is_refusal()) => drop(error),
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+impl Broker for AmqpBroker {
+    fn subscribe(&self, consume: Consume) -> Subscription {
+        let held = if consume.prefetch == 0 { HELD_MAX } else { consume.prefetch.into() };
+        let (sender, deliveries) = mpsc::channel(held);
+        let (tell, status) = watch::channel(Status::now(State::Starting));
+        let cancel = CancellationToken::new();
+        let consumer = consumer::Consumer {
+            link: Arc::clone(&self.consume),
+            consume,
+            deliveries: sender,
+            status: tell,
+            cancel: cancel.clone(),
+            flushing: self.flushing.clone(),
+        };
+        tokio::spawn(consumer.run());
+        Subscription { deliveries, status, cancel }
+    }
+
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<(), PublishError>> {
+        self.publisher.publish(publication).boxed()
+    }
+
+    fn declare<'a>(
+        &'a self,
+        topology: &'a Topology,
+        mode: Mode,
+    ) -> BoxFuture<'a, Result<(), TopologyError>> {
+        async move {
+            let open = self.publish.open().await;
+            declare::shared(open.connection(), topology, mode).await
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> Health {
+        Health { links: vec![self.consume.health(), self.publish.health()] }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.flushing.done(CLOSE_LIMIT).await;
+            tokio::join!(self.consume.close(), self.publish.close());
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,127 @@
+//! A subscription's life: declare, consume, and again when the queue is lost, until it is
+//! cancelled; beside it a task for each consumer that carries verdicts to the queue.
+//! Next: [`super`], which holds it all together.
+
+use super::queue::Consumer;
+use super::{Session, Shared};
+use crate::broker::{Consume, State, Status, Subscription};
+use crate::flow::{Delivery, Verdict};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How long a subscription waits before it tries again to consume.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Starts a subscription.
+pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
+    // `0` is AMQP's word for no limit.
+    let prefetch = if consume.prefetch == 0 { u16::MAX } else { consume.prefetch };
+    let (to, deliveries) = mpsc::channel(prefetch.into());
+    let (report, status) = watch::channel(Status::now(State::Starting));
+    let cancel = CancellationToken::new();
+    let session = shared.session();
+    let life = Life { shared, session, consume, to, report, cancel: cancel.clone() };
+    tokio::spawn(life.live());
+    Subscription { deliveries, status, cancel }
+}
+
+struct Life {
+    shared: Arc<Shared>,
+    session: Session,
+    consume: Consume,
+    to: mpsc::Sender<Delivery>,
+    report: watch::Sender<Status>,
+    cancel: CancellationToken,
+}
+
+impl Life {
+    async fn live(self) {
+        let ended = async || {
+            tokio::select! {
+                () = self.cancel.cancelled() => {}
+                () = self.session.closing.cancelled() => {}
+            }
+        };
+        let mut said = String::new();
+        loop {
+            let reason = match self.consume() {
+                Ok((queue, consumer, lost)) => {
+                    self.say(State::Live { queue: queue.clone() });
+                    tokio::select! {
+                        biased;
+                        () = ended() => {
+                            self.shared.change(|core| core.cancel(&queue, consumer));
+                            break;
+                        }
+                        _ = lost => format!("queue `{queue}` was deleted"),
+                    }
+                }
+                Err(reason) => reason,
+            };
+            if said != reason {
+                tracing::warn!(queue = self.consume.queue.name, reason, "not consuming, trying on");
+                said.clone_from(&reason);
+            }
+            self.say(State::Down { reason });
+            tokio::select! {
+                () = ended() => break,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        self.say(State::Ended);
+    }
+
+    fn say(&self, state: State) {
+        self.report.send_replace(Status::now(state));
+    }
+
+    /// Declares and consumes: the queue's name, the consumer's id, and what ends when the consumer
+    /// does.
+    fn consume(&self) -> Result<(String, u64, oneshot::Receiver<Infallible>), String> {
+        let (alive, lost) = oneshot::channel();
+        let (verdicts, settled) = mpsc::unbounded_channel();
+        let id = self.shared.fresh_id();
+        let queue = self.shared.change(|core| {
+            let queue = core.prepare(&self.consume)?;
+            let deliveries = self.to.clone();
+            let prefetch = deliveries.max_capacity();
+            let consumer = Consumer { id, prefetch, unacked: 0, deliveries, verdicts, alive };
+            core.consume(&queue, consumer);
+            Ok::<_, crate::broker::TopologyError>(queue)
+        });
+        let queue = queue.map_err(|error| error.to_string())?;
+        tokio::spawn(settle(self.shared.clone(), self.session.clone(), queue.clone(), id, settled));
+        Ok((queue, id, lost))
+    }
+}
+
+/// Carries verdicts out until no receipt of this consumer is left, or the session is closed.
+async fn settle(
+    shared: Arc<Shared>,
+    session: Session,
+    queue: String,
+    consumer: u64,
+    mut verdicts: mpsc::UnboundedReceiver<(u64, Verdict)>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            verdict = verdicts.recv() => match verdict {
+                Some((tag, verdict)) => shared.change(|core| core.settle(&queue, tag, verdict)),
+                None => return,
+            },
+            () = session.closing.cancelled() => break,
+        }
+    }
+    verdicts.close();
+    shared.change(|core| {
+        while let Ok((tag, verdict)) = verdicts.try_recv() {
+            core.settle(&queue, tag, verdict);
+        }
+        core.cancel(&queue, consumer);
+        core.requeue_all(&queue, consumer);
+    });
+}

@@ -1,0 +1,206 @@
+//! What the host needs of a broker, as one trait with two implementations: [`amqp`] (RabbitMQ) and
+//! [`memory`]. One conformance suite runs against both (`host/tests/all/conformance`).
+//! Next in the flow: [`crate::wit`] and [`crate::plugin`], which handle what is delivered here;
+//! [`crate::dispatch`] ties them together.
+
+pub mod amqp;
+pub mod arrival;
+pub mod memory;
+mod topology;
+
+pub use topology::{
+    Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
+};
+
+use crate::flow::{Delivery, Publication};
+use futures_util::future::BoxFuture;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A message broker as the host uses it.
+pub trait Broker: Send + Sync {
+    /// Starts to consume, and goes on through every loss of the connection until the
+    /// subscription is cancelled or dropped.
+    fn subscribe(&self, consume: Consume) -> Subscription;
+
+    /// Publishes, mandatory and confirmed: ready when the broker has taken responsibility. Waits
+    /// while the broker is not there or blocks its publishers; the caller limits how long.
+    fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<(), PublishError>>;
+
+    /// Declares (`Mode::Ensure`) or checks (`Mode::Verify`) exchanges, queues and bindings.
+    fn declare<'a>(
+        &'a self,
+        topology: &'a Topology,
+        mode: Mode,
+    ) -> BoxFuture<'a, Result<(), TopologyError>>;
+
+    /// How the connections are doing.
+    fn health(&self) -> Health;
+
+    /// Flushes what was settled and closes the connections. Subscriptions must be cancelled before.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What to consume and what must be there first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consume {
+    /// The queue; its name is empty for one that the server names.
+    pub queue: Queue,
+    /// Declared before consuming, again after each loss of the connection; includes `queue`
+    /// itself and its bindings (whose `queue` is empty if the server names it).
+    pub topology: Topology,
+    /// Whether `topology` is created, only checked, or left alone.
+    pub mode: Mode,
+    /// The most deliveries that may be unsettled at once.
+    pub prefetch: u16,
+}
+
+/// A running consumer.
+pub struct Subscription {
+    /// What was delivered. Holds `prefetch` deliveries at most; closed after cancelling, when
+    /// nothing more will come.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    /// Whether there is a live consumer, and if not, why.
+    pub status: watch::Receiver<Status>,
+    /// Stops intake (`basic.cancel`). What is unsettled stays so until its receipt is used.
+    pub cancel: CancellationToken,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Whether a subscription consumes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// Since when it is so.
+    pub since: SystemTime,
+    /// What it is.
+    pub state: State,
+}
+
+/// See [`Status`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Not consuming yet.
+    Starting,
+    /// The broker delivers to us, from the queue of this name.
+    Live {
+        /// The queue's name, the server's where it names it.
+        queue: String,
+    },
+    /// Not consuming; tried again by itself.
+    Down {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Cancelled by us.
+    Ended,
+}
+
+impl Status {
+    /// `state`, from now on.
+    pub fn now(state: State) -> Self {
+        Self { since: SystemTime::now(), state }
+    }
+}
+
+/// How the broker's connections are doing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// One for each role, `consume` and `publish`.
+    pub links: Vec<LinkHealth>,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkHealth {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+    /// Open.
+    pub up: bool,
+    /// The broker's reason for not taking publications at the moment.
+    pub blocked: Option<String>,
+    /// Why it is not up.
+    pub reason: Option<String>,
+}
+
+/// Why a publication was not taken.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PublishError {
+    /// No queue took it (`basic.return`).
+    #[error("no queue took it: {reply} (exchange `{exchange}`, routing key `{routing_key}`)")]
+    Unroutable {
+        /// Where it was to go.
+        exchange: String,
+        /// With which key.
+        routing_key: String,
+        /// The broker's words, e.g. `312 NO_ROUTE`.
+        reply: String,
+    },
+    /// The broker said no (`basic.nack`), e.g. a queue at its length limit with `reject-publish`.
+    #[error("the broker refused it (`basic.nack`)")]
+    Nacked,
+    /// The channel was closed over it, e.g. 404 for an exchange that is not there.
+    #[error("the broker closed the channel: {0}")]
+    Refused(String),
+    /// The connection was lost before the confirm came: it may or may not have been taken.
+    #[error("the connection was lost before the confirm: {0}")]
+    Lost(String),
+}
+
+/// Why a topology could not be declared.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TopologyError {
+    /// 406: it is there, but not as stated.
+    #[error("{what} exists with other settings: {difference}")]
+    Mismatch {
+        /// E.g. ``queue `orders` ``.
+        what: String,
+        /// The broker's words, with both sides.
+        difference: String,
+    },
+    /// 403.
+    #[error("{what}: access refused: {reason}")]
+    Forbidden {
+        /// E.g. ``queue `orders` ``.
+        what: String,
+        /// The broker's words.
+        reason: String,
+    },
+    /// 404, with `Mode::Verify` or a binding to an exchange that is not there.
+    #[error("{what} does not exist")]
+    Missing {
+        /// E.g. ``queue `orders` ``.
+        what: String,
+    },
+    /// The broker was lost, or said something else.
+    #[error("{what}: {reason}")]
+    Other {
+        /// What was being declared.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+impl TopologyError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Mismatch { .. } => Some(
+                "state the same settings in the manifest, leave them out to use what is there, \
+                 or delete the queue or exchange at the broker",
+            ),
+            Self::Forbidden { .. } => Some(
+                "give the user the permission (`rabbitmqctl set_permissions`), or declare it by \
+                 other means and set `topology = \"verify\"` or `\"off\"`",
+            ),
+            Self::Missing { .. } => Some("create it, or set `topology = \"ensure\"`"),
+            Self::Other { .. } => None,
+        }
+    }
+}

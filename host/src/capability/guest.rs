@@ -1,0 +1,130 @@
+//! The state behind one instance of a guest: what its imports work on, and the limits that hold
+//! for all of them.
+
+use super::grants::Grants;
+use super::log::{GuestLog, LogLine, Stream};
+use super::outbox::Outbox;
+use super::stdio::Lines;
+use crate::flow::Publication;
+use std::sync::Arc;
+use wasmtime::component::Linker;
+use wasmtime::{ResourceLimiter, Result};
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+
+/// What one event may use. See the `[limits]` of a manifest.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    /// Bytes of linear memory, all memories of an instance together.
+    pub memory: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Core instances in one component.
+    pub instances: usize,
+    /// Publications.
+    pub publications: usize,
+    /// Bytes of all publications' bodies and headers together.
+    pub publication_bytes: usize,
+    /// Lines of log, standard output and standard error included.
+    pub log_lines: u32,
+    /// Bytes of one such line.
+    pub log_line_bytes: usize,
+}
+
+/// The data of a guest's store.
+pub struct Guest {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    budget: Arc<Budget>,
+    memory_used: usize,
+    /// The size that a memory was refused to grow to, if one was.
+    pub memory_refused: Option<usize>,
+    /// Ticks of the epoch that the guest may still run for.
+    pub ticks_left: u64,
+    pub(super) log: GuestLog,
+    pub(super) outbox: Outbox,
+    pub(super) grants: Arc<Grants>,
+}
+
+impl Guest {
+    /// A guest of `plugin`: no files, no network, no environment, no arguments.
+    pub fn new(plugin: &Arc<str>, grants: Arc<Grants>, budget: Arc<Budget>) -> Self {
+        let log = GuestLog::new(plugin.clone(), &budget);
+        let wasi = WasiCtx::builder()
+            .stdout(Lines::new(Stream::Out, log.clone()))
+            .stderr(Lines::new(Stream::Err, log.clone()))
+            .build();
+        Self {
+            wasi,
+            resources: ResourceTable::new(),
+            outbox: Outbox::new(grants.clone(), &budget),
+            budget,
+            memory_used: 0,
+            memory_refused: None,
+            ticks_left: 0,
+            log,
+            grants,
+        }
+    }
+
+    /// Readies it for the next event, which may run for `ticks` of the epoch.
+    pub fn begin(&mut self, ticks: u64) {
+        self.ticks_left = ticks;
+        self.memory_refused = None;
+        self.log.begin();
+        self.outbox.clear();
+    }
+
+    /// What was published since [`Self::begin`].
+    pub fn take_publications(&mut self) -> Vec<Publication> {
+        self.outbox.take()
+    }
+
+    /// What was logged since [`Self::begin`]; lines without an end are ended.
+    pub fn take_log(&mut self) -> Vec<LogLine> {
+        self.log.take()
+    }
+
+    /// Ends what is written of a line without an end, and says how much was left out.
+    pub fn end(&mut self) {
+        self.log.end();
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let total = self.memory_used.saturating_sub(current).saturating_add(desired);
+        if total > self.budget.memory {
+            self.memory_refused = Some(total);
+            return Ok(false);
+        }
+        self.memory_used = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        Ok(desired <= self.budget.table_elements)
+    }
+
+    fn instances(&self) -> usize {
+        self.budget.instances
+    }
+}
+
+/// Links all that a guest may import. What its grants do not cover is refused when it loads
+/// (`crate::plugin`), so that one linker serves every plugin.
+///
+/// # Errors
+/// Two definitions of one name.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
+    // Most languages' runtimes import all of WASI, used or not; it is inert with an empty context.
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    super::log::add_to_linker(linker)?;
+    super::outbox::add_to_linker(linker)?;
+    super::variables::add_to_linker(linker)
+}

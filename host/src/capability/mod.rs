@@ -1,0 +1,13 @@
+//! What a guest may ask of the host: one file for each set of functions, behind the plugin's
+//! grants. Nothing here reaches a broker: publications wait in the [`outbox`] until the handler
+//! has succeeded. Next in the flow: [`crate::plugin`], which calls guests.
+
+pub mod grants;
+mod guest;
+mod log;
+mod outbox;
+mod stdio;
+mod variables;
+
+pub use guest::{Budget, Guest, add_to_linker};
+pub use log::{Level, LogLine};

@@ -1,0 +1,102 @@
+//! `wabbit:publish/publisher`: what a guest asks to publish waits here until it has succeeded.
+
+use super::grants::Grants;
+use super::{Budget, Guest};
+use crate::flow::{Field, Headers, Publication};
+use crate::wit::v0_1::{self, import::wabbit::publish::publisher};
+use publisher::{Property, PublishError};
+use std::sync::Arc;
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker};
+
+/// The publications of one event.
+pub struct Outbox {
+    grants: Arc<Grants>,
+    waiting: Vec<Publication>,
+    bytes: usize,
+    count_max: usize,
+    bytes_max: usize,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub fn new(grants: Arc<Grants>, budget: &Budget) -> Self {
+        Self {
+            grants,
+            waiting: Vec::new(),
+            bytes: 0,
+            count_max: budget.publications,
+            bytes_max: budget.publication_bytes,
+        }
+    }
+
+    /// Forgets what an event left behind.
+    pub fn clear(&mut self) {
+        self.take();
+    }
+
+    /// What is to be published, in the order in which it was asked for.
+    pub fn take(&mut self) -> Vec<Publication> {
+        self.bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn add(&mut self, publication: Publication) -> Result<(), PublishError> {
+        let Publication { exchange, routing_key, properties, body } = &publication;
+        if !self.grants.allows_publish(exchange, routing_key) {
+            return Err(PublishError::NotGranted(format!(
+                "the grants do not cover publishing to `{exchange}:{routing_key}`"
+            )));
+        }
+        if self.waiting.len() >= self.count_max {
+            let most = self.count_max;
+            return Err(PublishError::Limit(format!("one event may publish {most} messages")));
+        }
+        let bytes = self.bytes.saturating_add(body.len()).saturating_add(size(&properties.headers));
+        if bytes > self.bytes_max {
+            let most = self.bytes_max;
+            return Err(PublishError::Limit(format!("one event may publish {most} bytes")));
+        }
+        self.bytes = bytes;
+        self.waiting.push(publication);
+        Ok(())
+    }
+}
+
+/// Roughly, the bytes that headers take.
+fn size(headers: &Headers) -> usize {
+    let field = |(name, value): &(String, Field)| name.len() + size_of_field(value);
+    headers.0.iter().map(field).sum()
+}
+
+fn size_of_field(value: &Field) -> usize {
+    match value {
+        Field::Text(text) => text.len(),
+        Field::RawText(bytes) | Field::Bytes(bytes) => bytes.len(),
+        Field::Array(items) => items.iter().map(size_of_field).sum(),
+        Field::Table(headers) => size(headers),
+        _ => size_of::<u64>(),
+    }
+}
+
+impl publisher::Host for Guest {
+    fn publish(
+        &mut self,
+        exchange: String,
+        routing_key: String,
+        body: Vec<u8>,
+        properties: Vec<Property>,
+    ) -> Result<Result<(), PublishError>> {
+        let publication = v0_1::publication(exchange, routing_key, body, properties);
+        Ok(publication.and_then(|publication| self.outbox.add(publication)))
+    }
+}
+
+/// Links it.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
+    use crate::wit::v0_1::import::wabbit::amqp::types;
+    types::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    publisher::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl crate::wit::v0_1::import::wabbit::amqp::types::Host for Guest {}

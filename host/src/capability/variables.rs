@@ -1,0 +1,22 @@
+//! `wasi:config/store`: the variables that the plugin's grants name.
+
+use super::Guest;
+use crate::wit::v0_1::import::wasi::config::store;
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker};
+
+impl store::Host for Guest {
+    fn get(&mut self, key: String) -> Result<Result<Option<String>, store::Error>> {
+        Ok(Ok(self.grants.variables.get(&key).cloned()))
+    }
+
+    fn get_all(&mut self) -> Result<Result<Vec<(String, String)>, store::Error>> {
+        let variables = self.grants.variables.iter();
+        Ok(Ok(variables.map(|(name, value)| (name.clone(), value.clone())).collect()))
+    }
+}
+
+/// Links it.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
+    store::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}

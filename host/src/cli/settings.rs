@@ -1,0 +1,119 @@
+//! What all verbs share: the global flags and the configuration under them.
+
+use super::exit::{Exit, Failure};
+use super::output::Format;
+use crate::broker::Broker;
+use crate::broker::amqp::{self, AmqpBroker};
+use crate::broker::memory::MemoryBroker;
+use crate::config::{BrokerConfig, Config, ConfigError};
+use crate::plugin::Loader;
+use crate::plugin::catalogue::Layers;
+use crate::plugin::engine::EngineLimits;
+use crate::telemetry::log;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Flags that every verb takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// The host's configuration [default: wabbit.toml if present]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<Format>,
+}
+
+impl Global {
+    /// The configuration: flags lie over the environment, that over the file.
+    ///
+    /// # Errors
+    /// With [`Exit::Mismatch`] if it is wrong.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("wabbit.toml"));
+        Config::load(Some(&path), self.config.is_some(), &env)
+            .map_err(|error: ConfigError| Failure::new(Exit::Mismatch, error))
+    }
+
+    /// Starts the log; `filter` is what is shown unless `RUST_LOG` says.
+    ///
+    /// # Errors
+    /// With [`Exit::Mismatch`] for a filter that is wrong.
+    pub fn start_log(&self, config: &Config, filter: &str) -> Result<(), Failure> {
+        let format = match self.log_format {
+            Some(Format::Human) => log::Format::Human,
+            Some(Format::Json) => log::Format::Json,
+            None => config.log.format,
+        };
+        log::init(format, Some(filter)).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Mismatch, error).hint(Some(hint))
+        })
+    }
+}
+
+/// Loads plugins as the configuration says.
+///
+/// # Errors
+/// With [`Exit::Failed`] if the machine does not have what the engine needs.
+pub fn loader(config: &Config) -> Result<Loader, Failure> {
+    let limits = EngineLimits { instances: config.limits.instances, memory: config.limits.memory };
+    Loader::new(limits, Some(&config.cache))
+        .map_err(|error| Failure::say(Exit::Failed, format!("can't start the engine: {error:#}")))
+}
+
+/// What the configuration says about plugins.
+pub fn layers(config: &Config) -> Layers {
+    Layers {
+        defaults: Some(config.plugins.defaults.clone()),
+        overrides: config.plugins.overrides.clone(),
+        prefetch: config.broker.prefetch_default,
+        memory_max: config.limits.memory,
+    }
+}
+
+/// The broker that the configuration names.
+pub enum Named {
+    /// Embedded in this process.
+    Memory,
+    /// RabbitMQ.
+    Amqp(amqp::Config),
+}
+
+impl Named {
+    /// Reads `broker`'s URLs; `None` if there are none.
+    ///
+    /// # Errors
+    /// With [`Exit::Mismatch`] for one that can't be read.
+    pub fn read(broker: &BrokerConfig) -> Result<Option<Self>, Failure> {
+        match broker.urls.as_slice() {
+            [] => Ok(None),
+            [url] if url.starts_with("memory:") => Ok(Some(Self::Memory)),
+            urls => {
+                let mut config = amqp::Config::from_uris(urls)
+                    .map_err(|error| Failure::new(Exit::Mismatch, error))?;
+                config.heartbeat = broker.heartbeat.unwrap_or(config.heartbeat);
+                config.tls = Some(amqp::Tls {
+                    ca_file: broker.tls.ca.clone(),
+                    cert_file: broker.tls.certificate.clone(),
+                    key_file: broker.tls.key.clone(),
+                });
+                Ok(Some(Self::Amqp(config)))
+            }
+        }
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Arc<dyn Broker> {
+        match self {
+            Self::Memory => MemoryBroker::new(),
+            Self::Amqp(config) => AmqpBroker::connect(config),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The host's configuration: `wabbit.toml`, the environment over it, and the defaults under it.
+//! Reading begins here; next come the tables in [`tables`], then [`crate::cli`], which lays flags
+//! over the result.
+
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+pub use tables::{AdminConfig, BrokerConfig, HostLimits, LogConfig, PluginsConfig, TlsConfig};
+
+use crate::plugin::manifest::written::{Env, Place, Problems, Report, Section, Table};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Variables of the environment that stand for keys begin with this.
+pub const ENV_PREFIX: &str = "WABBIT_";
+/// Variables that tests use, which are no keys.
+const ENV_OF_TESTS: &str = "WABBIT_TEST_";
+/// The broker's URL where neither the file nor the environment's own variable names one.
+const ENV_BROKER_FALLBACK: &str = "AMQP_URL";
+
+/// The host's configuration, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[broker]`
+    pub broker: BrokerConfig,
+    /// `[plugins]`
+    pub plugins: PluginsConfig,
+    /// `[admin]`
+    pub admin: AdminConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[limits]`
+    pub limits: HostLimits,
+    /// `dir` of `[cache]`, where compiled code is kept: private to the user.
+    pub cache: PathBuf,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Mistakes in it, each with its place.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+impl Config {
+    /// Reads the file `path`, which need not exist unless it was asked for by name (`explicit`),
+    /// and lays `env` over it: `WABBIT_BROKER_URLS` stands for `urls` in `[broker]`.
+    pub fn load(
+        path: Option<&Path>,
+        explicit: bool,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let text = match path.map(|path| (path, std::fs::read_to_string(path))) {
+            None => None,
+            Some((_, Ok(text))) => Some(text),
+            Some((_, Err(error))) if !explicit && error.kind() == std::io::ErrorKind::NotFound => {
+                None
+            }
+            Some((path, Err(source))) => {
+                return Err(ConfigError::Unreadable { path: path.to_owned(), source });
+            }
+        };
+        let file = path.unwrap_or(Path::new("wabbit.toml")).display().to_string();
+        Ok(Self::read(&file, text.as_deref().unwrap_or(""), env)?)
+    }
+
+    fn read(file: &str, text: &str, env: &BTreeMap<String, String>) -> Result<Self, Problems> {
+        let report = Report::default();
+        let mut table = Table::parse(file, text)?;
+        table.substitute(env, &report);
+        let keys = Env::new(ENV_PREFIX, env);
+        let at = Place::File(Arc::from(file));
+        let config = Section::read(("", at, &table), Some(&keys), &report, |root| {
+            Self::tables(root, env, &report)
+        });
+        keys.finish(ENV_OF_TESTS, &report);
+        report.result(config)
+    }
+
+    fn tables(root: &Section<'_>, env: &BTreeMap<String, String>, report: &Report) -> Self {
+        root.unsupported("stores");
+        root.unsupported("secrets");
+        let limits = root.table("limits", HostLimits::read);
+        let mut broker = root.table("broker", BrokerConfig::read);
+        if broker.urls.is_empty() {
+            let fallback = env.get(ENV_BROKER_FALLBACK).filter(|url| !url.is_empty());
+            broker.urls.extend(fallback.cloned());
+        }
+        Self {
+            broker,
+            plugins: root.table("plugins", |section| PluginsConfig::read(section, &limits, report)),
+            admin: root.table("admin", AdminConfig::read),
+            log: root.table("log", LogConfig::read),
+            limits,
+            cache: root
+                .table("cache", |cache| cache.filled("dir"))
+                .map_or_else(|| cache_dir(env), PathBuf::from),
+        }
+    }
+}
+
+/// Where programs of this user keep what they can make again.
+fn cache_dir(env: &BTreeMap<String, String>) -> PathBuf {
+    let dir = |name: &str| env.get(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let of_platform = if cfg!(windows) {
+        dir("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        dir("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        dir("HOME").map(|home| home.join(".cache"))
+    };
+    let base = dir("XDG_CACHE_HOME").or(of_platform).unwrap_or_else(std::env::temp_dir);
+    base.join("wabbit")
+}

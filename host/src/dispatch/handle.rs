@@ -1,0 +1,146 @@
+//! What happens to one delivery: receive → call → flush → decide → settle. Every branch of an
+//! event's life is in [`handle`]; read this page first.
+
+use super::moves::{self, Ended};
+use super::outbound::Outbound;
+use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
+use crate::plugin::{Plugin, manifest};
+use crate::policy::{self, Policy};
+use crate::telemetry::{SubscriptionMetrics, report};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Who handles a delivery, and under which rules.
+#[derive(Clone)]
+pub struct Target {
+    /// The version of the plugin that handles it; `None` if no plugin's `match` fits.
+    pub plugin: Option<Arc<Plugin>>,
+    /// The subscription that the delivery came by.
+    pub subscription: Arc<manifest::Subscription>,
+    /// How it is settled.
+    pub policy: Arc<Policy>,
+    /// What is counted, for this plugin and queue.
+    pub metrics: Arc<SubscriptionMetrics>,
+}
+
+impl Target {
+    fn digest(&self) -> &str {
+        self.plugin.as_ref().map_or("", |plugin| plugin.short_digest())
+    }
+}
+
+fn id(event: &Event) -> &str {
+    event.properties.message_id.as_deref().unwrap_or_default()
+}
+
+/// Handles `delivery` and settles it. Ends early, leaving the settling to the broker, when the
+/// connection that the delivery came by is lost.
+pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
+    let Delivery { event, receipt } = delivery;
+    let receipt = if target.subscription.at_most_once {
+        receipt.settle(Verdict::Ack);
+        None
+    } else {
+        Some(receipt)
+    };
+    let started = Instant::now();
+    let outcome = call(target, &event).await;
+    let handler = (!matches!(outcome, Outcome::Refused { .. })).then(|| started.elapsed());
+    let finish = async {
+        let outcome = flush(target, outbound, &event, outcome).await;
+        let settlement = decide(target, &event, &outcome);
+        carry_out(target, outbound, &event, &outcome, settlement).await;
+        (outcome, settlement)
+    };
+    let (outcome, settlement) = tokio::select! {
+        biased;
+        // The broker delivers it again, so this attempt must leave nothing behind.
+        () = lost(receipt.as_ref()) => {
+            return report::AckLost { subscription: &target.metrics, message_id: id(&event) }.emit();
+        }
+        finished = finish => finished,
+    };
+    if let Some(receipt) = receipt {
+        receipt.settle(Verdict::Ack);
+    }
+    report::EventSettled {
+        subscription: &target.metrics,
+        digest: &target.digest(),
+        message_id: id(&event),
+        attempt: event.attempt,
+        publications: outcome.publications(),
+        outcome: &outcome,
+        settlement,
+        handler,
+    }
+    .emit();
+}
+
+async fn lost(receipt: Option<&Receipt>) {
+    match receipt {
+        Some(receipt) => receipt.stale().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn call(target: &Target, event: &Event) -> Outcome {
+    let Some(plugin) = &target.plugin else {
+        let reason = format!("no plugin's `match` fits it in the queue `{}`", event.queue);
+        return Outcome::Refused { fault: Fault::Unmatched, reason };
+    };
+    if event.attempt > target.policy.attempts {
+        let attempts = target.policy.attempts;
+        let reason =
+            format!("it ended the host, or its connection, in each of {attempts} attempts");
+        return Outcome::Refused { fault: Fault::Crash, reason };
+    }
+    plugin.call(event).await
+}
+
+/// Publishes what the handler asked for; a publication that is not taken is a failed event.
+async fn flush(target: &Target, outbound: &Outbound, event: &Event, outcome: Outcome) -> Outcome {
+    let Outcome::Ok(mut publications) = outcome else { return outcome };
+    let plugin = target.plugin.as_ref().map_or("", |plugin| &plugin.name);
+    moves::name(&mut publications, event, plugin);
+    match outbound.publish(&publications).await {
+        Ok(()) => Outcome::Ok(publications),
+        Err(error) => Outcome::Failed { fault: Fault::Publish, reason: error.to_string() },
+    }
+}
+
+fn decide(target: &Target, event: &Event, outcome: &Outcome) -> Settlement {
+    let settlement = policy::decide(outcome, event.attempt, &target.policy, fastrand::f64());
+    // What was acknowledged before it was handled can't come again.
+    let gone = target.subscription.at_most_once && settlement != Settlement::Ack;
+    if gone { Settlement::Drop } else { settlement }
+}
+
+/// Does what must be done before the ack.
+async fn carry_out(
+    target: &Target,
+    outbound: &Outbound,
+    event: &Event,
+    outcome: &Outcome,
+    settlement: Settlement,
+) {
+    let subscription = &target.subscription;
+    match settlement {
+        Settlement::Ack | Settlement::Drop => {}
+        Settlement::Retry(delay) => {
+            outbound.carry(&moves::retry(event, delay, &subscription.consume.queue)).await;
+        }
+        Settlement::DeadLetter => {
+            let (plugin, digest) = match &target.plugin {
+                Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
+                None => ("", ""),
+            };
+            let ended = Ended { plugin, digest, outcome };
+            outbound.carry(&moves::dead_letter(event, subscription, ended)).await;
+        }
+    }
+}
+
+/// Gives a delivery back that nobody has begun to handle.
+pub fn give_back(delivery: Delivery) {
+    delivery.receipt.settle(Verdict::GiveBack);
+}

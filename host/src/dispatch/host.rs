@@ -1,0 +1,270 @@
+//! A running host: takes up what changes in the plugins folder, keeps the last good version of
+//! each plugin, and the consumers in step with them. Next: [`super::plan`].
+
+use super::{ConsumerStatus, Dispatcher, plan};
+use crate::broker::{Broker, State};
+use crate::plugin::catalogue::{self, Catalogue, Layers, Trouble};
+use crate::plugin::watch::{Change, Files, Folder, Found, Kind};
+use crate::plugin::{Loader, Plugin};
+use crate::telemetry::report;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How often instances that nobody needs are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// A host, from outside.
+pub struct Host {
+    broker: Arc<dyn Broker>,
+    dispatcher: Dispatcher,
+    state: Mutex<HostState>,
+}
+
+#[derive(Default)]
+struct HostState {
+    catalogue: Catalogue,
+    /// The folder has been listed.
+    listed: bool,
+    /// The queues of plugins that are not served: still loading, or refused. Consuming from them
+    /// would take what only those plugins' `match` is for.
+    claims: BTreeMap<String, Vec<String>>,
+    stopping: bool,
+}
+
+/// A plugin as it is seen from outside.
+#[derive(Debug, Clone)]
+pub struct PluginStatus {
+    /// Its name.
+    pub name: String,
+    /// The digest of the version that is served.
+    pub digest: Option<String>,
+    /// What is wrong with the files as they are now.
+    pub trouble: Option<String>,
+}
+
+/// Files that are being loaded.
+struct Load {
+    name: String,
+    /// Counts the changes of a plugin: only the newest is taken.
+    number: u64,
+    began: Instant,
+    result: Result<Plugin, Trouble>,
+}
+
+impl Host {
+    /// A host without plugins, on `broker`.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        let dispatcher = Dispatcher::new(broker.clone());
+        Self { broker, dispatcher, state: Mutex::default() }
+    }
+
+    /// The broker that it consumes from.
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// Serves the plugins of `folder` until `stop`.
+    pub async fn serve(
+        &self,
+        mut folder: Folder,
+        loader: Loader,
+        layers: Layers,
+        stop: CancellationToken,
+    ) {
+        let layers = Arc::new(layers);
+        let mut loads = JoinSet::new();
+        let mut newest = HashMap::<String, u64>::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changes = folder.changed() => {
+                    for Change { name, kind } in changes {
+                        let number = newest.entry(name.clone()).or_default();
+                        *number += 1;
+                        match kind {
+                            Kind::Removed => self.remove(&name),
+                            Kind::Added(found) | Kind::Changed(found) => {
+                                self.claim(&name, &found, &layers);
+                                let (loader, layers) = (loader.clone(), layers.clone());
+                                loads.spawn(load(loader, layers, name, *number, found));
+                            }
+                        }
+                    }
+                    self.state().listed = true;
+                }
+                Some(loaded) = loads.join_next() => match loaded {
+                    Ok(load) if newest.get(&load.name) == Some(&load.number) => self.take(load),
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "loading a plugin failed"),
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    /// Ends intake and waits for what is in flight, `grace` at most, then closes the broker's
+    /// connections. The number of events that did not end in time.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.state().stopping = true;
+        let left = self.dispatcher.stop(grace).await;
+        self.broker.close().await;
+        left
+    }
+
+    /// Why this host is not ready; empty if it is.
+    pub fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let state = self.state();
+        if state.stopping {
+            reasons.push("stopping".to_owned());
+        }
+        if !state.listed {
+            reasons.push("the plugins folder is being read".to_owned());
+        }
+        for name in state.claims.keys().filter(|name| !state.catalogue.troubles.contains_key(*name))
+        {
+            reasons.push(format!("plugin `{name}` is being loaded"));
+        }
+        for (name, trouble) in &state.catalogue.troubles {
+            if !state.catalogue.good.contains_key(name) {
+                reasons.push(format!("plugin `{name}`: {trouble}"));
+            }
+        }
+        drop(state);
+        for ConsumerStatus { queue, status, .. } in self.dispatcher.statuses() {
+            let since = humantime::format_rfc3339_seconds(status.since);
+            match status.state {
+                State::Live { .. } => {}
+                State::Starting => reasons.push(format!("queue `{queue}`: not consuming yet")),
+                State::Down { reason } => {
+                    reasons.push(format!("queue `{queue}`: not consuming since {since}: {reason}"));
+                }
+                State::Ended => reasons.push(format!("queue `{queue}`: ended")),
+            }
+        }
+        reasons
+    }
+
+    /// Each plugin, the refused ones too.
+    pub fn plugins(&self) -> Vec<PluginStatus> {
+        let state = self.state();
+        let Catalogue { good, troubles } = &state.catalogue;
+        let names: std::collections::BTreeSet<_> = good.keys().chain(troubles.keys()).collect();
+        let status = |name: &String| PluginStatus {
+            name: name.clone(),
+            digest: good.get(name).map(|plugin| plugin.digest.clone()),
+            trouble: troubles.get(name).map(Trouble::to_string),
+        };
+        names.into_iter().map(status).collect()
+    }
+
+    /// Each consumer.
+    pub fn consumers(&self) -> Vec<ConsumerStatus> {
+        self.dispatcher.statuses()
+    }
+
+    /// Keeps the queues of a plugin that is not served yet from being consumed without it.
+    fn claim(&self, name: &str, found: &Found, layers: &Layers) {
+        let Ok(Files { component, manifest: written }) = found else { return };
+        let text = written.as_ref().map(|written| written.text.as_str());
+        let Ok(manifest) = catalogue::manifest(name, &component.path, text, layers) else { return };
+        let mut state = self.state();
+        if !state.catalogue.good.contains_key(name) {
+            let queues = manifest.subscriptions.into_iter().map(|it| it.consume.queue.name);
+            state.claims.insert(name.to_owned(), queues.collect());
+        }
+    }
+
+    fn take(&self, load: Load) {
+        let Load { name, began, result, .. } = load;
+        let mut state = self.state();
+        let old = state.catalogue.good.get(&name).cloned();
+        let kept: Option<&dyn std::fmt::Display> = old.as_ref().map(|old| &old.digest as _);
+        let admitted = result.and_then(|plugin| admit(&state.catalogue, plugin));
+        match admitted {
+            Ok(plugin) => {
+                let (digest, elapsed) = (&plugin.digest, began.elapsed());
+                match kept {
+                    Some(old) => {
+                        report::PluginReloaded { plugin: &name, old, digest, elapsed }.emit();
+                    }
+                    None => report::PluginLoaded { plugin: &name, digest, elapsed }.emit(),
+                }
+                state.catalogue.troubles.remove(&name);
+                state.claims.remove(&name);
+                state.catalogue.good.insert(name, plugin);
+                self.apply(&state);
+            }
+            Err(trouble) => {
+                let hint = trouble.hint();
+                let hint = hint.as_deref();
+                report::PluginRefused { plugin: &name, cause: &trouble, hint, kept }.emit();
+                if matches!(trouble, Trouble::Conflict(..)) {
+                    // The other plugin has the queue.
+                    state.claims.remove(&name);
+                }
+                state.catalogue.troubles.insert(name, trouble);
+                self.apply(&state);
+            }
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        let mut state = self.state();
+        let removed = state.catalogue.good.remove(name);
+        state.catalogue.troubles.remove(name);
+        state.claims.remove(name);
+        let digest = removed.as_ref().map(|plugin| &plugin.digest as &dyn std::fmt::Display);
+        report::PluginRemoved { plugin: name, digest }.emit();
+        self.apply(&state);
+    }
+
+    fn apply(&self, state: &HostState) {
+        match plan::plan(state.catalogue.good.values()) {
+            Ok(planned) => {
+                let claimed = |queue: &str| state.claims.values().flatten().any(|it| it == queue);
+                self.dispatcher.apply(&planned, claimed);
+            }
+            // What is in the catalogue was admitted against the rest of it.
+            Err((name, conflict)) => tracing::error!(plugin = name, %conflict, "plugins conflict"),
+        }
+    }
+
+    fn sweep(&self) {
+        self.state().catalogue.good.values().for_each(|plugin| plugin.sweep());
+    }
+
+    fn state(&self) -> MutexGuard<'_, HostState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn load(
+    loader: Loader,
+    layers: Arc<Layers>,
+    name: String,
+    number: u64,
+    found: Found,
+) -> Load {
+    let began = Instant::now();
+    let result = catalogue::load(&loader, &layers, &name, found).await;
+    Load { name, number, began, result }
+}
+
+/// A plugin that goes with the others.
+fn admit(catalogue: &Catalogue, plugin: Plugin) -> Result<Arc<Plugin>, Trouble> {
+    let plugin = Arc::new(plugin);
+    let others = catalogue.good.values().filter(|other| other.name != plugin.name);
+    // Last, so that a conflict is always the new one's.
+    match plan::plan(others.chain([&plugin])) {
+        Ok(_) => Ok(plugin),
+        Err((_, conflict)) => {
+            let hint = conflict.hint().to_owned();
+            Err(Trouble::Conflict(conflict.to_string(), Some(hint)))
+        }
+    }
+}

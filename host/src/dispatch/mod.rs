@@ -1,0 +1,97 @@
+//! Who gets which delivery, and how many at once. [`handle`](handle::handle) is the page to read
+//! first; [`Dispatcher`] keeps the consumers in step with the plugins, and [`host`] feeds it with
+//! them. Next in the flow: [`crate::admin`], which shows all this.
+
+mod consumer;
+pub mod handle;
+pub mod host;
+mod moves;
+mod outbound;
+pub mod plan;
+
+use crate::broker::{Broker, Status};
+use consumer::{Consumer, Shared};
+use outbound::Outbound;
+use plan::Planned;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The consumers of a host.
+pub struct Dispatcher {
+    broker: Arc<dyn Broker>,
+    shared: Arc<Shared>,
+    consumers: Mutex<BTreeMap<String, Consumer>>,
+}
+
+/// A consumer as it is seen from outside.
+#[derive(Debug, Clone)]
+pub struct ConsumerStatus {
+    /// The queue; `PLUGIN#N` where the server names it.
+    pub queue: String,
+    /// The plugins that consume it.
+    pub plugins: Vec<Arc<str>>,
+    /// Whether it is live.
+    pub status: Status,
+}
+
+impl Dispatcher {
+    /// No consumers yet, on `broker`.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        let shared = Shared {
+            outbound: Outbound::new(broker.clone()),
+            events: TaskTracker::new(),
+            kill: CancellationToken::new(),
+        };
+        Self { broker, shared: Arc::new(shared), consumers: Mutex::default() }
+    }
+
+    /// Makes the consumers what was planned. One whose subscription is as it was goes on consuming,
+    /// whatever changed in its plugins; one that differs consumes anew; one that is not planned
+    /// ends; one whose queue is `held` is not begun.
+    pub fn apply(&self, planned: &BTreeMap<String, Planned>, held: impl Fn(&str) -> bool) {
+        let mut consumers = self.consumers();
+        consumers.retain(|key, consumer| {
+            planned.get(key).is_some_and(|planned| planned.consume == consumer.consume)
+        });
+        for (key, planned) in planned {
+            match consumers.get(key) {
+                Some(consumer) => consumer.update(planned, &self.shared),
+                None if held(key) => {}
+                None => {
+                    let consumer = Consumer::start(planned, &*self.broker, &self.shared);
+                    consumers.insert(key.clone(), consumer);
+                }
+            }
+        }
+    }
+
+    /// Each consumer and how it is doing.
+    pub fn statuses(&self) -> Vec<ConsumerStatus> {
+        let consumers = self.consumers();
+        let status = |(queue, consumer): (&String, &Consumer)| ConsumerStatus {
+            queue: queue.clone(),
+            plugins: consumer.plugins(),
+            status: consumer.status.borrow().clone(),
+        };
+        consumers.iter().map(status).collect()
+    }
+
+    /// Ends intake, waits until what is in flight is settled, `grace` at most, and gives the rest
+    /// back. The number of events that did not end in time.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.consumers().clear();
+        self.shared.events.close();
+        let settled = tokio::time::timeout(grace, self.shared.events.wait()).await;
+        let left = if settled.is_ok() { 0 } else { self.shared.events.len() };
+        self.shared.kill.cancel();
+        self.shared.events.wait().await;
+        left
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<String, Consumer>> {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,142 @@
+//! Events as publications: to a delay queue, from where they come again, and to a dead-letter
+//! queue. What is published is the event as it came, with headers that say what happened. Next:
+//! `outbound`, which publishes them.
+
+use crate::broker::arrival::{self, ATTEMPT, FIRST_SEEN};
+use crate::broker::{
+    Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
+};
+use crate::flow::{Event, Field, Headers, Outcome, Properties, Publication};
+use crate::plugin::manifest::Subscription;
+use crate::telemetry::text::printable;
+use std::time::Duration;
+
+/// How long a delay queue that nobody publishes to any more is kept beyond its delay. It must be
+/// far longer than `outbound` trusts that a queue which it declared is still there.
+const UNUSED_MS: u64 = 600_000;
+
+/// The longest reason that a dead letter carries, in bytes: headers share a frame with the
+/// properties, 128 KiB by default.
+const REASON_BYTES_MAX: usize = 4096;
+
+/// Who ended an event, for the headers of its dead letter.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// The plugin; empty if none was chosen.
+    pub plugin: &'a str,
+    /// The digest of its version.
+    pub digest: &'a str,
+    /// How.
+    pub outcome: &'a Outcome,
+}
+
+/// A publication of the host's own, with what must be there to take it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Move {
+    /// What is published.
+    pub publication: Publication,
+    /// What is declared first; empty if that is not the host's to do.
+    pub topology: Topology,
+}
+
+/// Gives a message-id to each publication of a handler that has none, if the event has one: the same
+/// at each attempt, so that receivers can tell copies.
+pub fn name(publications: &mut [Publication], event: &Event, plugin: &str) {
+    let Some(id) = &event.properties.message_id else { return };
+    for (index, publication) in publications.iter_mut().enumerate() {
+        let name = || format!("{id}.{plugin}.{index}");
+        let own = publication.properties.message_id.get_or_insert_with(name);
+        // AMQP's limit; a shortened id could be another's.
+        if own.len() > 255 {
+            publication.properties.message_id = None;
+        }
+    }
+}
+
+/// The next attempt of `event`, after `delay`, in the queue that it came from.
+pub fn retry(event: &Event, delay: Duration, queue: &Queue) -> Move {
+    let topology = delay_topology(delay, queue);
+    let exchange = topology.exchanges.first().map(|exchange| exchange.name.clone());
+    let mut properties = counted(event, event.attempt.saturating_add(1));
+    arrival::stash(&mut properties, &event.exchange, &event.routing_key);
+    let publication = Publication {
+        exchange: exchange.unwrap_or_default(),
+        // When the delay is over, the broker routes by this key on the default exchange.
+        routing_key: event.queue.clone(),
+        properties,
+        body: event.body.clone(),
+    };
+    Move { publication, topology }
+}
+
+/// `event` as a dead letter of `subscription`.
+pub fn dead_letter(event: &Event, subscription: &Subscription, ended: Ended<'_>) -> Move {
+    let to = &subscription.dead_letter;
+    let mut properties = counted(event, event.attempt);
+    arrival::disarm(&mut properties, &event.exchange, &event.routing_key);
+    let headers = &mut properties.headers;
+    let reason = ended.outcome.reason();
+    headers.set("x-exception-message", &*printable(reason, REASON_BYTES_MAX));
+    headers.set("x-exception-type", ended.outcome.class());
+    headers.set("x-original-exchange", event.exchange.as_str());
+    headers.set("x-original-routingKey", event.routing_key.as_str());
+    headers.set("x-wabbit-plugin", ended.plugin);
+    headers.set("x-wabbit-digest", ended.digest);
+    let publication = Publication {
+        exchange: to.exchange.clone(),
+        routing_key: to.routing_key.clone(),
+        properties,
+        body: event.body.clone(),
+    };
+    let ours = subscription.consume.mode == Mode::Ensure;
+    let queues = to.queue.iter().filter(|_| ours).cloned().collect();
+    Move { publication, topology: Topology { queues, ..Topology::default() } }
+}
+
+fn counted(event: &Event, attempt: u32) -> Properties {
+    let mut properties = event.properties.clone();
+    properties.headers.set(ATTEMPT, Field::I64(attempt.into()));
+    let first_seen = i64::try_from(event.first_seen).unwrap_or(i64::MAX);
+    properties.headers.set(FIRST_SEEN, Field::I64(first_seen));
+    properties
+}
+
+/// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the
+/// routing key: that one is kept for the way back. One for each delay, so that a short delay never
+/// waits behind a long one, and of the same type and durability as the queue served.
+fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
+    let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let durable = queue.durable && !queue.exclusive;
+    let suffix = match (queue.kind, durable) {
+        (Some(QueueType::Quorum), _) => ".quorum",
+        (_, true) => "",
+        (_, false) => ".transient",
+    };
+    let name = format!("wabbit.delay.{ms}{suffix}");
+    let milliseconds = |ms: u64| Field::I64(i64::try_from(ms).unwrap_or(i64::MAX));
+    let arguments = [
+        ("x-message-ttl", milliseconds(ms)),
+        ("x-dead-letter-exchange", Field::from("")),
+        ("x-expires", milliseconds(ms.saturating_add(UNUSED_MS))),
+    ];
+    let exchange = Exchange {
+        name: name.clone(),
+        kind: Some(ExchangeKind::Fanout),
+        durable,
+        auto_delete: true,
+    };
+    let waiting = Queue {
+        kind: queue.kind,
+        durable,
+        arguments: arguments.into_iter().collect(),
+        ..Queue::durable(name.clone())
+    };
+    let binding = Binding {
+        exchange: name.clone(),
+        queue: name,
+        routing_key: String::new(),
+        headers_match: HeadersMatch::None,
+        headers: Headers::default(),
+    };
+    Topology { exchanges: vec![exchange], queues: vec![waiting], bindings: vec![binding] }
+}

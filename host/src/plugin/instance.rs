@@ -1,0 +1,230 @@
+//! Calling a guest: an instance is readied, given one event, and judged by what comes back. A call
+//! never fails: whatever the guest does is an [`Outcome`]. Next in the flow: [`crate::dispatch`].
+
+use super::engine::TICK;
+use super::limits::{Instance, Limits};
+use crate::capability::{Budget, Guest, LogLine, grants::Grants};
+use crate::flow::{Event, Fault, Outcome};
+use crate::telemetry::report;
+use crate::wit::v0_1::{self, Lowered, export};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+/// How long an instance is kept warm without being called.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long to wait for another plugin's instance to end when there are as many as the host allows.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Component handles (of files, streams, …) that a guest may hold.
+const HANDLES_MAX: usize = 10_000;
+
+/// What one host call may copy besides publications, in bytes.
+const HOSTCALL_SLACK: usize = 4 << 20;
+
+/// The instances of one version of a plugin.
+pub struct Instances {
+    plugin: Arc<str>,
+    pre: export::HandlerPre<Guest>,
+    limits: Limits,
+    budget: Arc<Budget>,
+    grants: Arc<Grants>,
+    /// Instances that are ready for their next event, the last used last.
+    idle: Mutex<Vec<Warm>>,
+}
+
+struct Warm {
+    store: Store<Guest>,
+    handler: export::Handler,
+    calls: u64,
+    used: Instant,
+}
+
+impl Instances {
+    /// Instances of `pre`, made as they are needed.
+    pub fn new(
+        plugin: Arc<str>,
+        pre: export::HandlerPre<Guest>,
+        limits: Limits,
+        grants: Arc<Grants>,
+    ) -> Self {
+        let budget = Arc::new(Budget {
+            memory: limits.memory,
+            table_elements: limits.table_elements,
+            instances: limits.instances,
+            publications: limits.publications,
+            publication_bytes: limits.publication_bytes,
+            log_lines: limits.log_lines,
+            log_line_bytes: limits.log_line_bytes,
+        });
+        Self { plugin, pre, limits, budget, grants, idle: Mutex::default() }
+    }
+
+    /// Makes one instance, to see that it can be made, and keeps it if instances are reused.
+    ///
+    /// # Errors
+    /// The guest's own start-up code failed, or it needs more than its limits.
+    pub async fn probe(&self) -> Result<(), Outcome> {
+        let mut store = self.store();
+        let made = tokio::time::timeout(self.limits.timeout, self.instantiate(&mut store)).await;
+        match made {
+            Ok(Ok(handler)) => {
+                self.put_back(Warm { store, handler, calls: 0, used: Instant::now() })
+            }
+            Ok(Err(error)) => return Err(self.judge(&error, &store)),
+            Err(_) => return Err(self.timed_out()),
+        }
+        Ok(())
+    }
+
+    /// Gives `event` to the guest.
+    pub async fn call(&self, event: &Event) -> Outcome {
+        self.call_and_log(event).await.0
+    }
+
+    /// Gives `event` to the guest; also returns what it logged.
+    pub async fn call_and_log(&self, event: &Event) -> (Outcome, Vec<LogLine>) {
+        if event.body.len() > self.limits.body {
+            let (bytes, most) = (event.body.len(), self.limits.body);
+            let reason = format!("the body has {bytes} bytes, `[limits] body` is {most}");
+            return (Outcome::Refused { fault: Fault::TooLarge, reason }, Vec::new());
+        }
+        loop {
+            let warm = self.take_idle();
+            match tokio::time::timeout(self.limits.timeout, self.attempt(warm, event)).await {
+                Ok(Some(done)) => return done,
+                Ok(None) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(_) => return (self.timed_out(), Vec::new()),
+            }
+        }
+    }
+
+    /// Lets go of instances that nobody needed for a while.
+    pub fn sweep(&self) {
+        self.idle().retain(|warm| warm.used.elapsed() < IDLE_MAX);
+    }
+
+    /// `None` if there are as many instances as the host allows.
+    async fn attempt(&self, warm: Option<Warm>, event: &Event) -> Option<(Outcome, Vec<LogLine>)> {
+        let mut warm = match warm {
+            Some(mut warm) => {
+                warm.store.data_mut().begin(self.ticks());
+                warm.store.set_epoch_deadline(1);
+                warm
+            }
+            None => {
+                let mut store = self.store();
+                match self.instantiate(&mut store).await {
+                    Ok(handler) => Warm { store, handler, calls: 0, used: Instant::now() },
+                    Err(error) if error.is::<PoolConcurrencyLimitError>() => return None,
+                    Err(error) => {
+                        let outcome = self.judge(&error, &store);
+                        return Some((outcome, store.data_mut().take_log()));
+                    }
+                }
+            }
+        };
+        let lowered = Lowered::new(event);
+        let nested = lowered.nested();
+        let called = warm.handler.call_handle(&mut warm.store, lowered.event(&nested)).await;
+        warm.store.data_mut().end();
+        let log = warm.store.data_mut().take_log();
+        let outcome = match called {
+            Ok(Ok(())) => Outcome::Ok(warm.store.data_mut().take_publications()),
+            Ok(Err(failure)) => v0_1::failure(failure),
+            // The store goes with the trap: it is never used again.
+            Err(error) => return Some((self.judge(&error, &warm.store), log)),
+        };
+        warm.calls += 1;
+        self.put_back(warm);
+        Some((outcome, log))
+    }
+
+    fn store(&self) -> Store<Guest> {
+        let guest = Guest::new(&self.plugin, self.grants.clone(), self.budget.clone());
+        let mut store = Store::new(self.pre.engine(), guest);
+        store.limiter(|guest| guest);
+        store.set_hostcall_fuel(self.limits.publication_bytes.saturating_add(HOSTCALL_SLACK));
+        store.set_max_component_handles(HANDLES_MAX);
+        store.data_mut().begin(self.ticks());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let left = &mut store.data_mut().ticks_left;
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            // tokio's own yield, so that timers and sockets get their turn before the guest does.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store
+    }
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<export::Handler> {
+        self.pre.instantiate_async(store).await
+    }
+
+    /// The limit of time in the guest, in ticks of the epoch.
+    fn ticks(&self) -> u64 {
+        let ticks = self.limits.cpu.as_millis().div_ceil(TICK.as_millis());
+        // The tick that is running already is not the guest's.
+        u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn timed_out(&self) -> Outcome {
+        let limit = humantime::format_duration(self.limits.timeout);
+        let reason = format!("the handler took longer than `[limits] timeout` ({limit})");
+        let (plugin, kind) = (&*self.plugin, Fault::Timeout.class());
+        report::GuestTrapped { plugin, kind, cause: &reason }.emit();
+        Outcome::Failed { fault: Fault::Timeout, reason }
+    }
+
+    fn judge(&self, error: &wasmtime::Error, store: &Store<Guest>) -> Outcome {
+        let outcome = self.failure(error, store);
+        let cause = format!("{error:#}");
+        let (plugin, kind) = (&*self.plugin, outcome.class());
+        report::GuestTrapped { plugin, kind, cause: &cause }.emit();
+        outcome
+    }
+
+    fn failure(&self, error: &wasmtime::Error, store: &Store<Guest>) -> Outcome {
+        let trap = error.downcast_ref::<Trap>();
+        if trap == Some(&Trap::Interrupt) {
+            let limit = humantime::format_duration(self.limits.cpu);
+            let reason = format!("the handler ran for longer than `[limits] cpu` ({limit})");
+            return Outcome::Failed { fault: Fault::Cpu, reason };
+        }
+        if let Some(bytes) = store.data().memory_refused {
+            let limit = self.limits.memory;
+            let reason =
+                format!("the handler needed {bytes} bytes of memory, `[limits] memory` is {limit}");
+            return Outcome::Failed { fault: Fault::Memory, reason };
+        }
+        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            let reason = format!("the handler called exit with status {}", exit.0);
+            return Outcome::Failed { fault: Fault::Trap, reason };
+        }
+        let reason = match trap {
+            Some(trap) => format!("the handler trapped: {trap}"),
+            None => format!("the handler trapped: {}", error.root_cause()),
+        };
+        Outcome::Failed { fault: Fault::Trap, reason }
+    }
+
+    fn take_idle(&self) -> Option<Warm> {
+        self.idle().pop()
+    }
+
+    fn put_back(&self, mut warm: Warm) {
+        let reuse = self.limits.instance == Instance::Reuse;
+        if reuse && warm.calls < self.limits.max_invocations {
+            warm.used = Instant::now();
+            self.idle().push(warm);
+        }
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Warm>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,138 @@
+//! From the bytes of a component and its manifest to a [`Plugin`] that can be called: every check
+//! that can be made before the first event is made here. Next: `catalogue`, which keeps the good
+//! versions.
+
+use super::abi::{self, Abi, Refusal};
+use super::compile::Compiler;
+use super::engine::{EngineLimits, engine};
+use super::inspect::{NotAComponent, inspect};
+use super::instance::Instances;
+use super::manifest::Manifest;
+use crate::capability::{self, Guest, LogLine};
+use crate::flow::{Event, Outcome};
+use crate::wit::v0_1::export::HandlerPre;
+use std::path::Path;
+use std::sync::Arc;
+use wasmtime::component::Linker;
+
+/// One version of a plugin: a component with its manifest, ready to be called.
+pub struct Plugin {
+    /// Its name: that of its file, without `.wasm`.
+    pub name: Arc<str>,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// What it consumes, how it is settled and what it may do.
+    pub manifest: Manifest,
+    /// The interface that it was built for.
+    pub abi: Abi,
+    instances: Instances,
+}
+
+impl Plugin {
+    /// Gives it one event.
+    pub async fn call(&self, event: &Event) -> Outcome {
+        self.instances.call(event).await
+    }
+
+    /// Gives it one event; also returns what it logged.
+    pub async fn call_and_log(&self, event: &Event) -> (Outcome, Vec<LogLine>) {
+        self.instances.call_and_log(event).await
+    }
+
+    /// Lets go of instances that nobody needed for a while.
+    pub fn sweep(&self) {
+        self.instances.sweep();
+    }
+
+    /// The first digits of the digest, which tell versions apart in logs.
+    pub fn short_digest(&self) -> &str {
+        &self.digest[..12.min(self.digest.len())]
+    }
+}
+
+/// Why a component can't be a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file is not a component.
+    #[error(transparent)]
+    NotAComponent(#[from] NotAComponent),
+    /// Its interfaces or its grants do not fit.
+    #[error("{}", list(.0))]
+    Refused(Vec<Refusal>),
+    /// It is a component, but not one that the engine takes.
+    #[error("it can't be compiled: {0}")]
+    Compile(String),
+    /// An import or export has other types than this host's.
+    #[error("its interface does not fit: {0}")]
+    Interface(String),
+    /// Its own start-up code failed, or it needs more than its limits.
+    #[error("it can't be started: {0}")]
+    Start(String),
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl LoadError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotAComponent(error) => Some(error.hint().to_owned()),
+            Self::Refused(refusals) => {
+                let mut hints: Vec<_> = refusals.iter().map(Refusal::hint).collect();
+                hints.dedup();
+                Some(hints.join("; "))
+            }
+            Self::Interface(_) => Some("build it with the WIT of this host (wit/)".to_owned()),
+            Self::Start(_) => Some("see `[limits]` of its manifest, and its log".to_owned()),
+            Self::Compile(_) => None,
+        }
+    }
+}
+
+/// Loads plugins.
+#[derive(Clone)]
+pub struct Loader {
+    compiler: Compiler,
+    linker: Arc<Linker<Guest>>,
+}
+
+impl Loader {
+    /// A loader with an engine of this size, which keeps compiled code in `cache`.
+    ///
+    /// # Errors
+    /// Settings that this machine does not have.
+    pub fn new(limits: EngineLimits, cache: Option<&Path>) -> wasmtime::Result<Self> {
+        let engine = engine(limits)?;
+        let mut linker = Linker::new(&engine);
+        capability::add_to_linker(&mut linker)?;
+        Ok(Self { compiler: Compiler::new(engine, cache), linker: Arc::new(linker) })
+    }
+
+    /// Checks, compiles and starts the component `bytes` with this `digest`.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub async fn load(
+        &self,
+        name: &str,
+        bytes: Arc<[u8]>,
+        digest: String,
+        manifest: Manifest,
+    ) -> Result<Plugin, LoadError> {
+        let found = inspect(&bytes)?;
+        let abi = abi::judge(&found, &manifest.grants).map_err(LoadError::Refused)?;
+        let component = self.compiler.component(bytes, &digest).await;
+        let component = component.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let pre = self.linker.instantiate_pre(&component);
+        let pre = pre.and_then(HandlerPre::new);
+        let pre = pre.map_err(|error| LoadError::Interface(format!("{error:#}")))?;
+        let name: Arc<str> = name.into();
+        let grants = Arc::new(manifest.grants.clone());
+        let instances = Instances::new(name.clone(), pre, manifest.limits.clone(), grants);
+        let probed = instances.probe().await;
+        probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
+        Ok(Plugin { name, digest, manifest, abi, instances })
+    }
+}

@@ -1,0 +1,140 @@
+//! `NAME.toml` beside `NAME.wasm`: what a plugin consumes, how its failures are settled, what it
+//! may use up and do. Reading begins here; next come [`layers`], which lays the host's
+//! configuration over the manifest, and [`subscription`].
+
+mod build;
+mod dead_letter;
+mod grants;
+mod layers;
+mod matching;
+mod policy;
+mod queue;
+mod subscription;
+pub mod written;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::Build;
+pub use dead_letter::DeadLetter;
+pub use layers::check_layer;
+pub use matching::Match;
+pub use subscription::Subscription;
+
+use crate::capability::grants::Grants;
+use crate::plugin::limits::Limits;
+use crate::policy::Policy;
+use std::path::Path;
+use std::sync::Arc;
+use written::{Place, Problems, Report, Section, Table};
+
+/// What is used of a plugin's manifest, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// In the author's words.
+    pub description: Option<String>,
+    /// What it consumes; never empty.
+    pub subscriptions: Vec<Subscription>,
+    /// How failures are settled. `unmatched` is the subscription's to say.
+    pub policy: Policy,
+    /// What it may use up.
+    pub limits: Limits,
+    /// What it may do.
+    pub grants: Grants,
+    /// How it is built from source.
+    pub build: Option<Build>,
+}
+
+/// What the host's configuration says about one plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// `[plugins.defaults]`: for what the manifest does not state; `publish` of its grants
+    /// narrows.
+    pub defaults: Option<&'a Table>,
+    /// `[plugins.NAME]`: in place of what the manifest states; narrows its grants and limits.
+    pub overrides: Option<&'a Table>,
+    /// The prefetch of subscriptions that state none.
+    pub prefetch: u16,
+    /// The most memory that a plugin may ask for, in bytes.
+    pub memory_max: usize,
+}
+
+impl Default for Rules<'_> {
+    fn default() -> Self {
+        Self { defaults: None, overrides: None, prefetch: 32, memory_max: 512 << 20 }
+    }
+}
+
+/// A manifest that cannot be used; every mistake in it with its place.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error(transparent)]
+pub struct ManifestError(#[from] pub Problems);
+
+impl Manifest {
+    /// Reads the manifest `text` of the plugin `name` from the file `path`; without text, the
+    /// defaults. The host's defaults lie under it, its overrides over it.
+    pub fn read(
+        name: &str,
+        path: &Path,
+        text: Option<&str>,
+        rules: &Rules<'_>,
+    ) -> Result<Self, ManifestError> {
+        let file: Arc<str> = path.display().to_string().into();
+        let own = text.map_or(Ok(Table::default()), |text| Table::parse(&file, text))?;
+        let at = Place::File(file);
+        let layers = layers::lay(&own, &at, rules);
+        let report = Report::default();
+        let reader =
+            Reader { name, prefetch: rules.prefetch, memory_max: rules.memory_max, whole: true };
+        let manifest = Section::read(("", at.clone(), &layers.manifest), None, &report, |root| {
+            reader.manifest(root)
+        });
+        let path = format!("plugins.{name}");
+        let manifest = Section::read((&path, at, &layers.narrowing), None, &report, |root| {
+            reader.narrow(root, manifest)
+        });
+        Ok(report.result(manifest)?)
+    }
+}
+
+/// Reads sections into what is used.
+struct Reader<'a> {
+    name: &'a str,
+    prefetch: u16,
+    memory_max: usize,
+    /// Not for one layer alone, in which a key may be missing that another layer states.
+    whole: bool,
+}
+
+impl Reader<'_> {
+    fn manifest(&self, root: &Section<'_>) -> Manifest {
+        root.unsupported("dedupe");
+        let mut policy = root.table("retry", |retry| self.retry(retry));
+        let base =
+            Limits { memory: Limits::default().memory.min(self.memory_max), ..Limits::default() };
+        let mut subscriptions = self.subscriptions(root);
+        let (dead_letter, on_exhausted) =
+            root.table("dead-letter", |dead_letter| self.dead_letter(dead_letter, &subscriptions));
+        policy.on_exhausted = on_exhausted;
+        for subscription in &mut subscriptions {
+            dead_letter.join(subscription);
+        }
+        Manifest {
+            description: root.text("description"),
+            subscriptions,
+            policy,
+            limits: root.table("limits", |limits| Limits::read(limits, &base, self.memory_max)),
+            grants: root.table("grants", |grants| self.grants(grants)),
+            build: root.table("build", |build| self.build(build)),
+        }
+    }
+
+    fn narrow(&self, root: &Section<'_>, mut manifest: Manifest) -> Manifest {
+        let limits =
+            root.table("limits", |limits| Limits::read(limits, &manifest.limits, self.memory_max));
+        manifest.limits = manifest.limits.min(&limits);
+        manifest.grants =
+            root.table("grants", |grants| self.narrow_grants(grants, &manifest.grants));
+        manifest
+    }
+}

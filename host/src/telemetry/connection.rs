@@ -1,0 +1,80 @@
+//! Reports about the connections to the broker. Next in the flow: [`crate::broker`], which emits
+//! them.
+
+use super::{metrics::name, text::printable};
+use metrics::{counter, gauge};
+use tracing::{info, warn};
+
+/// The longest text of the broker in a log line, in bytes.
+const CAUSE_BYTES_MAX: usize = 1024;
+
+/// A connection is open.
+pub struct ConnectionUp<'a> {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+    /// The broker's address, without credentials.
+    pub address: &'a str,
+}
+
+impl ConnectionUp<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        gauge!(name::CONNECTION_UP, "role" => self.role).set(1.0);
+        gauge!(name::CONNECTION_BLOCKED, "role" => self.role).set(0.0);
+        info!(role = self.role, address = self.address, "connected");
+    }
+}
+
+/// A connection was lost or refused, and is tried again.
+pub struct ConnectionLost<'a> {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+    /// One of a few words for the metric, e.g. `lost`, `refused`, `timeout`.
+    pub reason: &'static str,
+    /// What the broker or the system said.
+    pub cause: &'a str,
+    /// Write it to the log. Counted it is in any case.
+    pub say: bool,
+}
+
+impl ConnectionLost<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { role, reason, cause, say } = self;
+        gauge!(name::CONNECTION_UP, "role" => role).set(0.0);
+        counter!(name::RECONNECTS, "role" => role, "reason" => reason).increment(1);
+        if say {
+            warn!(role, reason, "not connected: {}", printable(cause, CAUSE_BYTES_MAX));
+        }
+    }
+}
+
+/// The broker takes no publications (a resource alarm), or takes them again.
+pub struct ConnectionBlocked<'a> {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+    /// The broker's reason; `None`: no longer blocked.
+    pub reason: Option<&'a str>,
+}
+
+impl ConnectionBlocked<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { role, reason } = self;
+        let blocked = gauge!(name::CONNECTION_BLOCKED, "role" => role);
+        match reason {
+            Some(reason) => {
+                blocked.set(1.0);
+                warn!(
+                    role,
+                    "the broker takes no publications: {}",
+                    printable(reason, CAUSE_BYTES_MAX)
+                );
+            }
+            None => {
+                blocked.set(0.0);
+                info!(role, "the broker takes publications again");
+            }
+        }
+    }
+}

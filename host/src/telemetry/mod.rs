@@ -1,0 +1,13 @@
+//! What the host shows of itself: the log, the metrics, and named reports that move both together.
+//! Next in the flow: [`crate::broker`]; to read on here, `report`.
+
+mod connection;
+pub mod log;
+pub mod metrics;
+pub mod report;
+mod subscription;
+#[cfg(test)]
+mod tests;
+pub mod text;
+
+pub use subscription::{Inflight, SubscriptionMetrics};

@@ -1,0 +1,65 @@
+//! What the guest can see of the world, published as JSON.
+
+use crate::publish::send;
+use crate::wasi::config::store;
+use crate::{Event, Failure};
+use serde_json::{Value, json};
+use std::collections::hash_map::RandomState;
+use std::fmt::Display;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// `report:WHAT:EXCHANGE:KEY`
+pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
+    let (what, to) = argument.split_once(':').unwrap_or((argument, ""));
+    let seen = match what {
+        "env" => json!(std::env::vars().collect::<Vec<_>>()),
+        "args" => json!(std::env::args().collect::<Vec<_>>()),
+        "files" => json!({
+            "read": outcome(std::fs::read_to_string("/etc/hostname")),
+            "write": outcome(std::fs::write("/tmp/guest", "x").map(|()| String::new())),
+            "list": outcome(std::fs::read_dir("/").map(|entries| entries.count())),
+        }),
+        "network" => json!({
+            "connect": outcome(std::net::TcpStream::connect("127.0.0.1:5672").map(|_| "connected")),
+            "listen": outcome(std::net::TcpListener::bind("127.0.0.1:0").map(|_| "bound")),
+        }),
+        "stdin" => json!(outcome(std::io::read_to_string(std::io::stdin()))),
+        "random" => json!(RandomState::new().build_hasher().finish().to_string()),
+        "clock" => json!(clock()),
+        "variables" => match store::get_all() {
+            Ok(pairs) => json!(pairs),
+            Err(error) => json!({ "error": error.to_string() }),
+        },
+        "event" => json!({
+            "exchange": event.exchange,
+            "routing-key": event.routing_key,
+            "queue": event.queue,
+            "redelivered": event.redelivered,
+            "attempt": event.attempt,
+            "first-seen": event.first_seen,
+            "user-id": event.properties.user_id,
+            "message-id": event.properties.message_id,
+            "size": event.body.len(),
+        }),
+        _ => return Err(Failure::Reject(format!("no such report: `{what}`"))),
+    };
+    send(to, seen.to_string().as_bytes(), &[])
+}
+
+/// `{"ok": …}` or `{"error": …}`.
+fn outcome<T: Into<Value>, E: Display>(result: Result<T, E>) -> Value {
+    match result {
+        Ok(value) => json!({ "ok": value.into() }),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+fn clock() -> Value {
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let start = Instant::now();
+    while start.elapsed().is_zero() {}
+    json!({ "wall-ms": wall.as_millis() as u64, "monotonic": "moves" })
+}

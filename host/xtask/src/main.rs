@@ -1,0 +1,52 @@
+//! The project's own commands, run as `cargo xtask COMMAND`: everything that a fresh machine lacks
+//! is installed or built on the way. Each command has a file of its own; start with test.rs.
+
+mod broker;
+mod demo;
+mod guests;
+mod http;
+mod lints;
+mod machine;
+mod process;
+mod rust_target;
+mod test;
+mod watch;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [-- ARGS]   every test, the ones on a real RabbitMQ included; ARGS go to `cargo test`
+  demo             the example handlers at work, by themselves
+                     --keep          leave the host running
+                     --broker URL    on this RabbitMQ instead of the embedded broker
+  guests           build the examples and the guests for tests
+  broker           start a private RabbitMQ node and keep it until Ctrl-C";
+
+/// The exit code for wrong arguments, as in `sysexits.h`.
+const USAGE_ERROR: u8 = 64;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = process::catch_signals().and_then(|()| match args.as_slice() {
+        ["test", rest @ ..] => test::run(rest.strip_prefix(&["--"]).unwrap_or(rest)),
+        ["demo", rest @ ..] => match demo::Options::parse(rest) {
+            Some(options) => demo::run(&options),
+            None => Ok(usage()),
+        },
+        ["guests"] => guests::run(),
+        ["broker"] => broker::run(),
+        _ => Ok(usage()),
+    });
+    done.unwrap_or_else(|error| {
+        process::say(&format!("error: {error:#}"));
+        if process::interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
+    })
+}
+
+fn usage() -> ExitCode {
+    process::say(USAGE);
+    ExitCode::from(USAGE_ERROR)
+}

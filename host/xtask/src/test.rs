@@ -1,0 +1,36 @@
+//! `cargo xtask test`: the checks of lints.rs, then every test, with guests built from source and
+//! a private RabbitMQ node. demo.rs is the other long command.
+
+use crate::broker::Node;
+use crate::process::{root, say, status};
+use crate::{guests, lints, machine, rust_target};
+use anyhow::Result;
+use std::process::{Command, ExitCode};
+
+/// Runs it all; `arguments` go to `cargo test`, whose exit code is the answer.
+pub fn run(arguments: &[&str]) -> Result<ExitCode> {
+    lints::formatting()?;
+    // It takes long to start, so it does so while the rest is prepared.
+    let mut node = Node::start()?;
+    let target = rust_target::choose()?;
+    guests::fixtures(target)?;
+    for example in guests::examples()? {
+        example.build(target)?;
+    }
+    let python = machine::python()?;
+    lints::dependencies()?;
+    lints::clippy()?;
+    node.wait_ready()?;
+
+    say("cargo test --workspace");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace"]).args(arguments).current_dir(root());
+    cargo.env("WABBIT_TEST_AMQP", node.amqp_url());
+    cargo.env("WABBIT_TEST_MANAGEMENT", node.management_url());
+    cargo.env("WABBIT_TEST_RABBITMQCTL", node.rabbitmqctl());
+    cargo.env("WABBIT_TEST_GUESTS", guests::folder());
+    cargo.env("WABBIT_TEST_PYTHON", python);
+    let status = status(&mut cargo)?;
+    drop(node);
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
