@@ -125,10 +125,7 @@ pub fn fixtures(target: Target) -> Result<()> {
         run_quietly(target.prepare(&mut cargo)?)?;
         for (name, component) in names.iter().zip(&components) {
             let built = dir.join("target/wasm32-wasip2/release");
-            // cargo names libraries with underscores, programs as they are
-            let files = [name.replace('-', "_"), (*name).to_owned()];
-            let mut files = files.iter().map(|name| built.join(format!("{name}.wasm")));
-            let file = files.find(|file| file.is_file()).context("cargo made no component")?;
+            let file = built.join(format!("{}.wasm", name.replace('-', "_")));
             install_component(&file, component)?;
         }
         Ok(())
