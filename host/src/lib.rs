@@ -2,14 +2,14 @@
 //! order of the flow, and each imports only what stands before it; [`dispatch::handle`] is the page
 //! to read first, and ARCHITECTURE.md the map.
 
-pub mod admin;
-pub mod broker;
-pub mod capability;
-pub mod cli;
-pub mod config;
-pub mod dispatch;
 pub mod flow;
-pub mod plugin;
 pub mod policy;
 pub mod telemetry;
+pub mod broker;
 pub mod wit;
+pub mod capability;
+pub mod plugin;
+pub mod dispatch;
+pub mod admin;
+pub mod config;
+pub mod cli;

@@ -2,3 +2,4 @@
 //! starts a private RabbitMQ and runs it.
 
 mod conformance;
+mod layout;

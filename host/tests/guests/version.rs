@@ -10,13 +10,8 @@ struct Version;
 impl Guest for Version {
     fn handle(event: Event) -> Result<(), Failure> {
         let id = event.properties.message_id.map(Property::MessageId);
-        publish(
-            "versions",
-            "versions",
-            env!("CARGO_PKG_NAME").as_bytes(),
-            id.as_slice(),
-        )
-        .map_err(|error| Failure::Reject(error.to_string()))
+        publish("versions", "versions", env!("CARGO_PKG_NAME").as_bytes(), id.as_slice())
+            .map_err(|error| Failure::Reject(error.to_string()))
     }
 }
 

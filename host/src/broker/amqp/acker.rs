@@ -166,31 +166,34 @@ impl Window {
 
 /// Knows whether there are ackers at work.
 #[derive(Clone)]
-pub(super) struct Flushing(Arc<Mutex<(Option<mpsc::Sender<()>>, Option<mpsc::Receiver<()>>)>>);
+pub(super) struct Flushing(Arc<Mutex<Option<Held>>>);
+
+/// The receiver ends when every clone of the sender is gone.
+struct Held {
+    sender: mpsc::Sender<()>,
+    receiver: mpsc::Receiver<()>,
+}
 
 impl Default for Flushing {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(1);
-        Self(Arc::new(Mutex::new((Some(sender), Some(receiver)))))
+        Self(Arc::new(Mutex::new(Some(Held { sender, receiver }))))
     }
 }
 
 impl Flushing {
     /// To be held while there is something to write; `None` after [`Flushing::done`].
     pub(super) fn hold(&self) -> Option<mpsc::Sender<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(|held| held.sender.clone())
     }
 
     /// Ready when nothing is held, or when `limit` has passed.
     pub(super) async fn done(&self, limit: Duration) {
-        let (sender, receiver) = {
-            let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            (both.0.take(), both.1.take())
-        };
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Held { sender, mut receiver }) = held else { return };
         drop(sender);
-        if let Some(mut receiver) = receiver
-            && tokio::time::timeout(limit, receiver.recv()).await.is_err()
-        {
+        if tokio::time::timeout(limit, receiver.recv()).await.is_err() {
             tracing::warn!(
                 "closing while deliveries are unsettled, the broker delivers them again"
             );

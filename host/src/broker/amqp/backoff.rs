@@ -10,7 +10,8 @@ const CAP: Duration = Duration::from_secs(30);
 /// The same trouble is logged again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Twice as long from attempt to attempt, up to 30 s, of which chance takes up to a half off.
+/// Half as long again from attempt to attempt, up to 30 s, of which chance takes up to a half off: so
+/// a broker that was away for a while is found again within half of that while.
 pub(super) struct Backoff {
     next: Duration,
 }
@@ -25,7 +26,7 @@ impl Backoff {
     /// The next delay.
     pub(super) fn next(&mut self) -> Duration {
         let delay = self.next;
-        self.next = (delay * 2).min(CAP);
+        self.next = (delay * 3 / 2).min(CAP);
         delay.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
@@ -63,12 +64,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_cap_and_lose_at_most_a_half() {
+    fn delays_grow_up_to_the_cap_and_lose_at_most_a_half() {
         let mut backoff = Backoff::default();
-        for expected in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
-            let delay = backoff.next().as_millis();
-            assert!((expected / 2..=expected).contains(&delay), "{delay} of {expected}");
+        let mut expected = 200.0;
+        for _ in 0..30 {
+            let delay = backoff.next().as_secs_f64() * 1000.0;
+            assert!((expected * 0.49..=expected * 1.01).contains(&delay), "{delay} of {expected}");
+            expected = f64::min(expected * 1.5, 30_000.0);
         }
+        assert_eq!(backoff.next, CAP);
     }
 
     #[test]

@@ -308,7 +308,7 @@ mod tests {
             expected
         };
         for step in 1..stream.len() {
-            let (mut frames, mut out, mut mended) = (Frames::default(), Vec::new(), 0);
+            let (mut frames, mut out, mut mended) = (Frames::default(), Vec::<u8>::new(), 0);
             for piece in stream.chunks(step) {
                 mended += usize::from(frames.push(piece));
                 let mut into = [0; 5];

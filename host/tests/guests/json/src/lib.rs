@@ -15,13 +15,8 @@ impl Guest for Json {
             return Err(Failure::Reject("not an object".into()));
         };
         object.insert("handled_by".into(), "wabbit".into());
-        publish(
-            "bench.out",
-            &event.routing_key,
-            body.to_string().as_bytes(),
-            &[],
-        )
-        .map_err(|error| Failure::Reject(error.to_string()))
+        publish("bench.out", &event.routing_key, body.to_string().as_bytes(), &[])
+            .map_err(|error| Failure::Reject(error.to_string()))
     }
 }
 

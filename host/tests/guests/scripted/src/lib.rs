@@ -9,7 +9,41 @@ use std::time::Duration;
 use wabbit::handler::types::Retry;
 use wasi::logging::logging::{Level, log};
 
-wit_bindgen::generate!({ path: "../../../../wit", world: "publishing-handler", generate_all });
+// Of sockets only what shows whether there are any; std would need more of the C library than the
+// fallback toolchain has.
+wit_bindgen::generate!({
+    path: "../../../../wit",
+    inline: "
+        package test:scripted;
+        world scripted {
+            include wabbit:handler/publishing-handler@0.1.0;
+            import wasi:sockets/tcp-create-socket@0.2.0;
+        }
+        package wasi:sockets@0.2.0 {
+            interface network {
+                enum error-code {
+                    unknown, access-denied, not-supported, invalid-argument, out-of-memory,
+                    timeout, concurrency-conflict, not-in-progress, would-block, invalid-state,
+                    new-socket-limit, address-not-bindable, address-in-use, remote-unreachable,
+                    connection-refused, connection-reset, connection-aborted, datagram-too-large,
+                    name-unresolvable, temporary-resolver-failure, permanent-resolver-failure,
+                }
+                enum ip-address-family { ipv4, ipv6 }
+            }
+            interface tcp {
+                resource tcp-socket;
+            }
+            interface tcp-create-socket {
+                use network.{error-code, ip-address-family};
+                use tcp.{tcp-socket};
+                create-tcp-socket: func(address-family: ip-address-family)
+                    -> result<tcp-socket, error-code>;
+            }
+        }
+    ",
+    world: "test:scripted/scripted",
+    generate_all,
+});
 
 type Step = Result<(), Failure>;
 
@@ -69,11 +103,7 @@ fn misbehave(name: &str, argument: &str) -> Step {
                 log(Level::Info, "flood", &format!("line {line}"));
             }
         }
-        "log-large" => log(
-            Level::Info,
-            "large",
-            &"x".repeat(number(argument)? as usize),
-        ),
+        "log-large" => log(Level::Info, "large", &"x".repeat(number(argument)? as usize)),
         "print" => {
             println!("out \x1b[31mred\x1b[0m \u{7} bell \r return {argument}");
             eprintln!("err \x1b]0;title\x07 \u{9b}31m c1 \u{202e} bidi {argument}");
@@ -89,15 +119,11 @@ fn misbehave(name: &str, argument: &str) -> Step {
 }
 
 fn retry(after_ms: Option<u64>) -> Failure {
-    Failure::Retry(Retry {
-        after_ms,
-        reason: "retried by script".into(),
-    })
+    Failure::Retry(Retry { after_ms, reason: "retried by script".into() })
 }
 
 fn number(text: &str) -> Result<u64, Failure> {
-    text.parse()
-        .map_err(|_| Failure::Reject(format!("not a number: `{text}`")))
+    text.parse().map_err(|_| Failure::Reject(format!("not a number: `{text}`")))
 }
 
 fn or(text: &str, default: &str) -> String {

@@ -48,10 +48,7 @@ fn properties(publication: &Value) -> Result<Vec<Property>, Failure> {
             "app-id" => Property::AppId(text()),
             "headers" => {
                 for (name, value) in value.as_object().into_iter().flatten() {
-                    let header = Header {
-                        name: name.clone(),
-                        value: field(value),
-                    };
+                    let header = Header { name: name.clone(), value: field(value) };
                     properties.push(Property::Header(header));
                 }
                 continue;
