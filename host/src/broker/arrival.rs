@@ -12,6 +12,10 @@ pub const FIRST_SEEN: &str = "x-wabbit-first-seen";
 /// A table of what [`stash`] put away.
 pub const ORIGINAL: &str = "x-wabbit-original";
 
+/// In that table: records of dead-lettering were put away too, so that all there are now were added
+/// on the way.
+const DEATHS: &str = "deaths";
+
 /// How often a quorum queue took the message back; absent at first.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 /// The same, with what was given back for no fault of the event's (RabbitMQ 4.3).
@@ -68,7 +72,10 @@ impl Arrival {
         };
         let mut original = original.clone();
         properties.headers.take(ORIGINAL);
-        properties.headers.0.retain(|(name, _)| !tells_of_death(name));
+        if original.take(DEATHS) == Some(Field::Bool(true)) {
+            // Those of the delay queue: earlier ones were put away.
+            properties.headers.0.retain(|(name, _)| !tells_of_death(name));
+        }
         let mut text = |name| match original.take(name) {
             Some(Field::Text(text)) => Some(text),
             _ => None,
@@ -94,7 +101,7 @@ impl Arrival {
 /// where [`Arrival::into_event`] puts it back. Besides what [`disarm`] puts there, that is the
 /// broker's records of earlier dead-lettering: it drops what it takes for a cycle.
 pub fn stash(properties: &mut Properties, exchange: &str, routing_key: &str) {
-    put_away(properties, exchange, routing_key, |name| acts(name) || tells_of_death(name));
+    put_away(properties, exchange, routing_key, true);
 }
 
 /// Makes an event fit to become a dead letter: like [`stash`], but only what would act there, and
@@ -103,18 +110,14 @@ pub fn stash(properties: &mut Properties, exchange: &str, routing_key: &str) {
 pub fn disarm(properties: &mut Properties, exchange: &str, routing_key: &str) {
     let headers = properties.headers.0.iter().any(|(name, _)| acts(name));
     if headers || properties.expiration.is_some() || properties.user_id.is_some() {
-        put_away(properties, exchange, routing_key, acts);
+        put_away(properties, exchange, routing_key, false);
     }
 }
 
-fn put_away(
-    properties: &mut Properties,
-    exchange: &str,
-    routing_key: &str,
-    away: impl Fn(&str) -> bool,
-) {
+fn put_away(properties: &mut Properties, exchange: &str, routing_key: &str, deaths: bool) {
+    let away = |name: &str| acts(name) || name == ORIGINAL || deaths && tells_of_death(name);
     let headers = std::mem::take(&mut properties.headers.0).into_iter();
-    let (acting, rest) = headers.partition(|(name, _)| away(name) || name == ORIGINAL);
+    let (acting, rest) = headers.partition(|(name, _)| away(name));
     properties.headers = Headers(rest);
     let mut original = Headers::default();
     original.set("exchange", exchange);
@@ -126,6 +129,7 @@ fn put_away(
         original.set("user-id", user_id);
     }
     original.set("headers", Field::Table(Headers(acting)));
+    original.set(DEATHS, Field::Bool(deaths));
     properties.headers.set(ORIGINAL, Field::Table(original));
 }
 
@@ -235,12 +239,15 @@ mod tests {
         disarm(&mut quiet, "shop", "order.placed");
         assert_eq!(quiet, before);
 
-        let mut acting = arrival(&[death, ("CC", Field::Void)]).properties;
+        let mut acting = arrival(&[("CC", Field::Void), death]).properties;
         acting.expiration = Some("60000".into());
+        let before = acting.clone();
         disarm(&mut acting, "shop", "order.placed");
         assert_eq!((acting.expiration.as_ref(), acting.headers.get("CC")), (None, None));
         assert_eq!(acting.headers.get("x-death"), Some(&Field::Void));
         assert!(acting.headers.get(ORIGINAL).is_some());
+        let received = Arrival { properties: acting, ..arrival(&[]) };
+        assert_eq!(received.into_event().properties, before);
     }
 
     #[test]

@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// The order of the flow: a module may name those before it, and itself.
 const FLOW: [&str; 11] = [
-    "flow", "policy", "telemetry", "broker", "wit", "capability", "plugin", "dispatch", "admin",
-    "config", "cli",
+    "flow",
+    "policy",
+    "telemetry",
+    "broker",
+    "wit",
+    "capability",
+    "plugin",
+    "dispatch",
+    "admin",
+    "config",
+    "cli",
 ];
 
 /// What only some rooms may name.

@@ -3,3 +3,16 @@
 
 mod conformance;
 mod layout;
+mod readme;
+mod limits;
+mod guests;
+mod plugins;
+mod reload;
+mod settling;
+mod sharing;
+mod shutdown;
+mod support;
+mod cli;
+mod rabbitmq;
+mod tls;
+mod proof;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Before the second attempt, with jitter 100 to 200 ms.
-const FIRST: Duration = Duration::from_millis(200);
+/// After a connection was lost, with jitter 50 to 100 ms: not all hosts at once, but at once.
+const FIRST: Duration = Duration::from_millis(100);
 /// However many attempts failed.
 const CAP: Duration = Duration::from_secs(30);
 /// The same trouble is logged again after this time.
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn delays_grow_up_to_the_cap_and_lose_at_most_a_half() {
         let mut backoff = Backoff::default();
-        let mut expected = 200.0;
+        let mut expected = 100.0;
         for _ in 0..30 {
             let delay = backoff.next().as_secs_f64() * 1000.0;
             assert!((expected * 0.49..=expected * 1.01).contains(&delay), "{delay} of {expected}");

@@ -39,7 +39,7 @@ pub(super) struct Consumer {
 }
 
 /// The queue that the server named, and the connection that it lives with.
-type Named = Option<(u64, String)>;
+type Named = Option<(Arc<Open>, String)>;
 
 /// How a consumer ended.
 enum End {
@@ -76,10 +76,7 @@ impl Consumer {
                 rarely.reset();
             }
             let reason = match end {
-                End::Cancelled => {
-                    self.leave(&open, named).await;
-                    break;
-                }
+                End::Cancelled => break,
                 End::ConnectionLost(reason) => {
                     self.tell(State::Down { reason });
                     continue;
@@ -87,7 +84,10 @@ impl Consumer {
                 End::Failed(reason) => reason,
             };
             if rarely.now(&reason) {
-                let queue = &self.consume.queue.name;
+                let queue = match self.consume.queue.name.as_str() {
+                    "" => "(named by the server)",
+                    name => name,
+                };
                 tracing::warn!(queue, reason, "not consuming, trying on");
             }
             self.tell(State::Down { reason });
@@ -98,6 +98,7 @@ impl Consumer {
                 () = open.lost.cancelled() => backoff = Backoff::default(),
             }
         }
+        leave(named).await;
         self.tell(State::Ended);
     }
 
@@ -122,19 +123,8 @@ impl Consumer {
         }
     }
 
-    /// Nobody can consume a queue that the server named for us, and it would live on and fill up
-    /// with the connection.
-    async fn leave(&self, open: &Open, named: Named) {
-        if let Some((generation, name)) = named
-            && generation == open.generation
-            && let Err(reason) = declare::delete(open.connection(), &name).await
-        {
-            tracing::debug!(queue = name, reason, "cannot delete the queue");
-        }
-    }
-
     /// One life of the consumer, and how long it consumed.
-    async fn live(&self, open: &Open, named: &mut Named) -> (End, Duration) {
+    async fn live(&self, open: &Arc<Open>, named: &mut Named) -> (End, Duration) {
         let started = tokio::select! {
             () = self.cancel.cancelled() => return (End::Cancelled, Duration::ZERO),
             started = self.start(open, named) => started,
@@ -186,14 +176,14 @@ impl Consumer {
         End::ConnectionLost(reason.unwrap_or_else(|_| "the connection was lost".to_owned()))
     }
 
-    async fn start(&self, open: &Open, named: &mut Named) -> Result<Live, String> {
+    async fn start(&self, open: &Arc<Open>, named: &mut Named) -> Result<Live, String> {
         // The channel was lost, and the connection not: what is in the queue is still ours.
-        let before = named.take().filter(|(generation, _)| *generation == open.generation);
+        let before = named.take().filter(|(with, _)| with.generation == open.generation);
         let before = before.as_ref().map(|(_, name)| name.as_str());
         let declared = declare::subscription(open.connection(), &self.consume, before).await;
         let queue = declared.map_err(told)?;
         if self.consume.queue.name.is_empty() {
-            *named = Some((open.generation, queue.clone()));
+            *named = Some((Arc::clone(open), queue.clone()));
         }
         let channel = step("opening a channel", open.connection().create_channel()).await?;
         let qos = channel.basic_qos(self.consume.prefetch, BasicQosOptions::default());
@@ -251,6 +241,17 @@ impl Consumer {
                 permit.send(into_delivery(delivery, &queue, &settle));
             }
         }
+    }
+}
+
+/// Nobody else can consume a queue that the server named for us, and it would live on and fill up
+/// with the connection.
+async fn leave(named: Named) {
+    if let Some((open, name)) = named
+        && open.is_up()
+        && let Err(reason) = declare::delete(open.connection(), &name).await
+    {
+        tracing::debug!(queue = name, reason, "cannot delete the queue");
     }
 }
 

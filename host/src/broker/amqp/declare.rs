@@ -4,7 +4,8 @@
 //!
 //! `Mode::Ensure` uses what is there: only what somebody stated has to match, and that is a type,
 //! an argument, or a flag that is not at its default. The broker compares all of a declaration, so
-//! a difference in something else is taken over from what it says and asked again.
+//! a difference in something else is taken over from what it says and asked again. `Mode::Verify`
+//! passes over bindings, for which AMQP has no question.
 
 use super::STEP_LIMIT;
 use super::convert::{short, table};

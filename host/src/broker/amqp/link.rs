@@ -211,7 +211,8 @@ impl Link {
                 Some(event) = events.next() => match event {
                     Event::ConnectionBlocked(why) => self.blocked(Some(why)),
                     Event::ConnectionUnblocked => self.blocked(None),
-                    Event::Error(error) => {
+                    // A channel that the broker closed is no trouble of the connection.
+                    Event::Error(error) if !error.is_amqp_soft_error() => {
                         let text = super::error::words(&error);
                         reason.get_or_insert((kind(&error), text));
                         look.reset_immediately();

@@ -2,6 +2,7 @@
 //! over ([`super::mend`]) before lapin reads it, and can be cut from our side. Next in the flow:
 //! [`super::link`], which keeps a connection open.
 
+use super::backoff::Rarely;
 use super::mend::{HEADER, METHOD, mend};
 use super::uri::{Config, Uri};
 use super::{CONNECT_LIMIT, ConnectError, tls};
@@ -135,13 +136,25 @@ struct Wire {
     fused: Pin<Box<WaitForCancellationFutureOwned>>,
     read: Box<[u8]>,
     frames: Frames,
+    rarely: Rarely,
 }
 
 impl Wire {
     fn new(inner: Inner, fuse: CancellationToken) -> Self {
         let fused = Box::pin(fuse.clone().cancelled_owned());
         let read = vec![0; READ_SIZE].into_boxed_slice();
-        Self { inner, fuse, fused, read, frames: Frames::default() }
+        Self { inner, fuse, fused, read, frames: Frames::default(), rarely: Rarely::default() }
+    }
+
+    /// Whoever looks for a header in vain must find the cause.
+    fn report(&mut self) {
+        metrics::counter!("wabbit_mended_frames_total").increment(1);
+        let what = "the broker delivered text that is not utf-8, a header of an unknown type, or \
+                    tables nested too deep: read with `?` in place of each such byte, and without \
+                    such headers";
+        if self.rarely.now(what) {
+            tracing::warn!("{what}");
+        }
     }
 }
 
@@ -164,7 +177,7 @@ impl AsyncRead for Wire {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(0)),
                 Poll::Ready(Ok(count)) => {
                     if wire.frames.push(wire.read.get(..count).unwrap_or_default()) {
-                        report();
+                        wire.report();
                     }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -208,15 +221,6 @@ impl AsyncWrite for Wire {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
-}
-
-/// Said of every such message: whoever looks for a header in vain must find the cause.
-fn report() {
-    metrics::counter!("wabbit_mended_frames_total").increment(1);
-    tracing::warn!(
-        "the broker delivered text that is not utf-8, or a header of an unknown type, where amqp \
-         clients cannot read it: read with `?` in place of each such byte"
-    );
 }
 
 /// Bytes on their way, cut into frames.

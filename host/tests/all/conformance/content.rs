@@ -1,6 +1,6 @@
 //! What is published is what is delivered, to the byte.
 
-use super::{Fixture, next, publication};
+use super::{Fixture, next, publication, take};
 use wabbit::broker::arrival::{self, stash};
 use wabbit::broker::{ExchangeKind, Queue, Topology};
 use wabbit::flow::{Event, Field, Headers, Properties, Publication, Verdict};
@@ -123,5 +123,7 @@ pub(super) async fn what_was_stashed_is_back_after_a_delay_queue(at: Fixture) {
     assert_eq!(event.properties, before);
     assert_eq!((event.exchange.as_str(), event.routing_key.as_str()), ("shop", "order.placed"));
     assert_eq!((event.attempt, event.first_seen), (2, 1_700_000_000_123));
-    at.depth(&copies, (0, 0)).await;
+    // No copy came before this.
+    at.publish("", &copies, "first").await;
+    assert_eq!(take(&mut at.consume(&copies, 1).await).await, "first");
 }

@@ -1,7 +1,7 @@
 //! Declaring and checking: what is there is used, what is stated must be so, and what is wrong is
 //! said in the broker's words.
 
-use super::{Fixture, binding, body, gone, live, next, queues};
+use super::{Fixture, binding, body, gone, live, next, queues, take};
 use wabbit::broker::{
     Consume, Exchange, ExchangeKind, Mode, Queue, QueueType, Topology, TopologyError,
 };
@@ -18,7 +18,11 @@ pub(super) async fn declaring_twice_is_declaring_once(at: Fixture) {
         at.broker.declare(&topology, Mode::Verify).await.unwrap();
     }
     at.publish(&at.name("e"), "a.b", "x").await;
-    at.depth(&at.name("q"), (1, 0)).await;
+    at.publish("", &at.name("q"), "y").await;
+    let mut subscription = at.consume(&at.name("q"), 1).await;
+    for expected in ["x", "y"] {
+        assert_eq!(take(&mut subscription).await, expected);
+    }
 }
 
 pub(super) async fn what_is_left_out_may_be_as_it_is(at: Fixture) {
@@ -29,6 +33,9 @@ pub(super) async fn what_is_left_out_may_be_as_it_is(at: Fixture) {
     at.declare(queues([there])).await;
     at.declare(queues([Queue::durable(at.name("q"))])).await;
     at.declare(queues([at.queue_like("q", &[("x-max-length", Field::I64(10))])])).await;
+    let fleeting = Queue { durable: false, auto_delete: true, ..at.queue_like("fleeting", &[]) };
+    at.declare(queues([fleeting])).await;
+    at.declare(queues([Queue::durable(at.name("fleeting"))])).await;
 }
 
 pub(super) async fn another_durability_is_a_mismatch_with_both_sides(at: Fixture) {

@@ -17,9 +17,9 @@ wit_bindgen::generate!({
         package test:scripted;
         world scripted {
             include wabbit:handler/publishing-handler@0.1.0;
-            import wasi:sockets/tcp-create-socket@0.2.0;
+            import wasi:sockets/tcp-create-socket@0.2.3;
         }
-        package wasi:sockets@0.2.0 {
+        package wasi:sockets@0.2.3 {
             interface network {
                 enum error-code {
                     unknown, access-denied, not-supported, invalid-argument, out-of-memory,

@@ -1,0 +1,132 @@
+//! Files that can't be served: each is told apart and explained, the others go on, and all is well
+//! as soon as the file is.
+
+use crate::support::guest;
+use crate::support::host::{TestHost, granted};
+use std::fs::File;
+
+/// What `wasm-tools` calls a core module: the magic number and the version of one.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+fn unknown_version() -> Vec<u8> {
+    let mut bytes = guest("scripted");
+    let (old, new) = (b"wabbit:handler/types@0.1.0", b"wabbit:handler/types@0.9.0");
+    let places: Vec<_> =
+        bytes.windows(old.len()).enumerate().filter(|(_, it)| it == old).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the guest imports the types of its event");
+    for at in places {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_is_explained_and_the_others_go_on() {
+    let scripted = guest("scripted");
+    let truncated = &scripted[..scripted.len() / 2];
+    let no_grant = "description = \"no grants\"";
+    let typo = "[[subscription]]\nprefech = 1";
+    let table: [(&str, &[u8], &str, &[&str]); 11] = [
+        ("core", CORE_MODULE, "", &["core.wasm", "a core WebAssembly module, not a component"]),
+        ("garbage", b"MZ\x90\0garbage", "", &["is not WebAssembly"]),
+        ("empty", b"", "", &["empty.wasm` is empty"]),
+        ("truncated", truncated, "", &["truncated.wasm` is incomplete"]),
+        ("world", &guest("other-world"), "", &["does not export `handle`", "wasi:cli/run"]),
+        ("version", &unknown_version(), "", &["`wabbit:handler/types@0.9.0`", "serves `wabbit:handler@0.1`"]),
+        ("grants", &scripted, no_grant, &["imports `wabbit:publish/publisher@0.1.0`", "needs a grant"]),
+        ("unlinked", &guest("unlinked"), "", &["imports `wasi:http/outgoing-handler@0.3.0`"]),
+        ("typo", &scripted, typo, &["typo.toml:2:1: unknown key `prefech`", "did you mean `prefetch`?"]),
+        ("toml", &scripted, "[retry]\nattempts = \n", &["toml.toml:2:12: not valid TOML"]),
+        ("later", &scripted, "[dedupe]\nkey = \"message-id\"", &["dedupe", "not supported yet"]),
+    ];
+    let mut setup = TestHost::new().queue("out").scripted("good", "");
+    for (name, bytes, manifest, _) in &table {
+        setup = setup.plugin(name, bytes, manifest);
+    }
+    let host = setup.start_unready().await;
+    for (name, _, _, expected) in &table {
+        let trouble = host.trouble(name).await;
+        for part in *expected {
+            assert!(trouble.contains(part), "{name}: {trouble}");
+        }
+        let unready = host.host.unready();
+        let named = |reason: &String| reason.contains(&format!("plugin `{}`", host.own(name)));
+        assert!(unready.iter().any(named), "{name} is not among {unready:?}");
+        assert_eq!(host.status(name).unwrap().digest, None, "{name}");
+    }
+    host.send("good", "publish::~out").await;
+    host.take("out").await;
+    // All of them put right.
+    for (name, ..) in &table {
+        host.put_manifest(name, &granted(""));
+        host.put(name, &scripted);
+    }
+    host.ready().await;
+    for (name, ..) in &table {
+        host.send(name, "publish::~out").await;
+        host.take("out").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_over_the_limit_is_not_read() {
+    let host = TestHost::new().queue("out").scripted("good", "").start().await;
+    File::create(host.file("huge.wasm")).unwrap().set_len(200 << 20).unwrap();
+    let trouble = host.trouble("huge").await;
+    assert!(trouble.contains("has 209715200 bytes, over the limit of 134217728"), "{trouble}");
+    host.send("good", "publish::~out").await;
+    host.take("out").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_good_version_is_kept_until_a_better_one_comes() {
+    let host = TestHost::new().queue("out").scripted("orders", "").start().await;
+    let scripted = guest("scripted");
+    let good = host.status("orders").unwrap().digest;
+    let still_serves = async |trouble: &str| {
+        let said = host.trouble("orders").await;
+        assert!(said.contains(trouble), "{said}");
+        assert_eq!(host.status("orders").unwrap().digest, good, "{trouble}");
+        assert_eq!(host.host.unready(), [""; 0], "{trouble}");
+        host.send("orders", "publish::~out").await;
+        host.take("out").await;
+    };
+    for (bytes, trouble) in [
+        (CORE_MODULE.to_vec(), "core WebAssembly module"),
+        (guest("other-world"), "does not export `handle`"),
+        (unknown_version(), "serves `wabbit:handler@0.1`"),
+    ] {
+        host.put("orders", bytes);
+        still_serves(trouble).await;
+        host.put("orders", &scripted);
+        host.serves("orders", &scripted).await;
+    }
+    host.put_manifest("orders", "[limits]\ncpuu = \"1s\"");
+    still_serves("did you mean `cpu`?").await;
+    host.put_manifest("orders", "[limits]\ncpu = \"1s\"");
+    still_serves("needs a grant").await;
+    host.put_manifest("orders", &granted("[limits]\nmemory = \"64KiB\""));
+    still_serves("can't be started").await;
+    host.put_manifest("orders", &granted(""));
+    host.serves("orders", &scripted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_with_other_settings_stops_only_its_own_subscription() {
+    let host = TestHost::new()
+        .queue("out")
+        .queue("orders")
+        .scripted("orders", "[[subscription]]\narguments = { x-max-length = 5 }")
+        .scripted("good", "")
+        .start_unready()
+        .await;
+    host.send("good", "publish::~out").await;
+    host.take("out").await;
+    let reason = || host.host.unready().into_iter().find(|reason| reason.contains("with other settings"));
+    crate::support::eventually("the mismatch is a reason", || reason().is_some()).await;
+    assert!(reason().unwrap().contains(&host.own("orders")));
+    host.put_manifest("orders", &granted(""));
+    host.ready().await;
+    host.send("orders", "publish::~out").await;
+    host.take("out").await;
+}
