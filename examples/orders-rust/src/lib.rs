@@ -44,18 +44,11 @@ impl Guest for Orders {
         // A pending order gets one chance to be completed; after that it counts as it is.
         if order.status == "pending" && event.attempt == 1 {
             let reason = "the order is pending: come back later".into();
-            return Err(Failure::Retry(Retry {
-                after_ms: None,
-                reason,
-            }));
+            return Err(Failure::Retry(Retry { after_ms: None, reason }));
         }
 
         let total = add_up(order);
-        log(
-            Level::Info,
-            "orders",
-            &format!("order {}: {} cents", total.id, total.total_cents),
-        );
+        log(Level::Info, "orders", &format!("order {}: {} cents", total.id, total.total_cents));
         let body =
             serde_json::to_vec(&total).map_err(|error| Failure::Reject(error.to_string()))?;
         let properties = [
@@ -77,11 +70,7 @@ impl Guest for Orders {
 fn add_up(order: Order) -> Total {
     let cents = |line: &Line| i64::from(line.quantity) * (line.price * 100.0).round() as i64;
     Total {
-        items: order
-            .lines
-            .iter()
-            .map(|line| u64::from(line.quantity))
-            .sum(),
+        items: order.lines.iter().map(|line| u64::from(line.quantity)).sum(),
         total_cents: order.lines.iter().map(cents).sum(),
         id: order.id,
         currency: order.currency,

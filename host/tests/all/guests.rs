@@ -54,7 +54,8 @@ async fn random_numbers_of_its_own() {
 #[tokio::test]
 async fn the_variables_that_it_was_granted() {
     assert_eq!(sees("variables", "").await, json!([]));
-    let granted = "[grants]\npublish = [\":~out\"]\nvariables = { currency = \"EUR\", vat = \"19\" }";
+    let granted =
+        "[grants]\npublish = [\":~out\"]\nvariables = { currency = \"EUR\", vat = \"19\" }";
     assert_eq!(sees("variables", granted).await, json!([["currency", "EUR"], ["vat", "19"]]));
 }
 

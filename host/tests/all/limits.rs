@@ -76,8 +76,9 @@ async fn stack() {
 async fn traps_and_exits() {
     let dead = ends("trap", "", "panic").await;
     assert!(reason(&dead).contains("unreachable"), "{}", reason(&dead));
+    // WASI 0.2 has no other status than failed.
     let dead = ends("trap", "", "exit:3").await;
-    assert_eq!(reason(&dead), "the handler called exit with status 3");
+    assert_eq!(reason(&dead), "the handler called exit with status 1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,12 +127,17 @@ async fn a_line_of_the_log_is_cut_where_it_is_too_long() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn control_characters_of_a_guest_do_not_reach_the_terminal() {
     let host = victim(TestHost::new(), "").start().await;
-    host.send("victim", r#"["print:first\nsecond", "log:a\u001b[31m\rb\nforged", "publish::~out"]"#).await;
+    host.send(
+        "victim",
+        r#"["print:first\nsecond", "log:a\u001b[31m\rb\nforged", "publish::~out"]"#,
+    )
+    .await;
     host.take("out").await;
     let log = host.log("victim");
     let all = log.iter().map(|line| &**line).collect::<Vec<_>>().join("");
     assert!(all.contains("red") && all.contains("bidi") && all.contains("second"), "{log:#?}");
-    let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     assert_eq!(all.chars().find(|&c| bad(c)), None, "{log:#?}");
 }
 
@@ -143,8 +149,7 @@ async fn what_a_guest_needs_to_start_is_limited_too() {
         ("instances = 1", "instance"),
     ] {
         let host = victim(TestHost::new(), limits).start_unready().await;
-        let trouble = host.trouble("victim").await;
-        assert!(trouble.contains("it can't be started") && trouble.contains(expected), "{trouble}");
+        host.trouble("victim", &["it can't be started", expected]).await;
     }
 }
 

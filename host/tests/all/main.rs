@@ -16,3 +16,4 @@ mod cli;
 mod rabbitmq;
 mod tls;
 mod proof;
+mod unreadable;

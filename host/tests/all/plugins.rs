@@ -11,8 +11,12 @@ const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 fn unknown_version() -> Vec<u8> {
     let mut bytes = guest("scripted");
     let (old, new) = (b"wabbit:handler/types@0.1.0", b"wabbit:handler/types@0.9.0");
-    let places: Vec<_> =
-        bytes.windows(old.len()).enumerate().filter(|(_, it)| it == old).map(|(at, _)| at).collect();
+    let places: Vec<_> = bytes
+        .windows(old.len())
+        .enumerate()
+        .filter(|(_, it)| it == old)
+        .map(|(at, _)| at)
+        .collect();
     assert!(!places.is_empty(), "the guest imports the types of its event");
     for at in places {
         bytes[at..at + new.len()].copy_from_slice(new);
@@ -32,10 +36,25 @@ async fn each_is_explained_and_the_others_go_on() {
         ("empty", b"", "", &["empty.wasm` is empty"]),
         ("truncated", truncated, "", &["truncated.wasm` is incomplete"]),
         ("world", &guest("other-world"), "", &["does not export `handle`", "wasi:cli/run"]),
-        ("version", &unknown_version(), "", &["`wabbit:handler/types@0.9.0`", "serves `wabbit:handler@0.1`"]),
-        ("grants", &scripted, no_grant, &["imports `wabbit:publish/publisher@0.1.0`", "needs a grant"]),
+        (
+            "version",
+            &unknown_version(),
+            "",
+            &["`wabbit:handler/types@0.9.0`", "serves `wabbit:handler@0.1`"],
+        ),
+        (
+            "grants",
+            &scripted,
+            no_grant,
+            &["imports `wabbit:publish/publisher@0.1.0`", "needs a grant"],
+        ),
         ("unlinked", &guest("unlinked"), "", &["imports `wasi:http/outgoing-handler@0.3.0`"]),
-        ("typo", &scripted, typo, &["typo.toml:2:1: unknown key `prefech`", "did you mean `prefetch`?"]),
+        (
+            "typo",
+            &scripted,
+            typo,
+            &["typo.toml:2:1: unknown key `prefech`", "did you mean `prefetch`?"],
+        ),
         ("toml", &scripted, "[retry]\nattempts = \n", &["toml.toml:2:12: not valid TOML"]),
         ("later", &scripted, "[dedupe]\nkey = \"message-id\"", &["dedupe", "not supported yet"]),
     ];
@@ -45,15 +64,13 @@ async fn each_is_explained_and_the_others_go_on() {
     }
     let host = setup.start_unready().await;
     for (name, _, _, expected) in &table {
-        let trouble = host.trouble(name).await;
-        for part in *expected {
-            assert!(trouble.contains(part), "{name}: {trouble}");
-        }
+        host.trouble(name, expected).await;
         let unready = host.host.unready();
         let named = |reason: &String| reason.contains(&format!("plugin `{}`", host.own(name)));
         assert!(unready.iter().any(named), "{name} is not among {unready:?}");
         assert_eq!(host.status(name).unwrap().digest, None, "{name}");
     }
+    host.consumes("good").await;
     host.send("good", "publish::~out").await;
     host.take("out").await;
     // All of them put right.
@@ -72,8 +89,7 @@ async fn each_is_explained_and_the_others_go_on() {
 async fn a_file_over_the_limit_is_not_read() {
     let host = TestHost::new().queue("out").scripted("good", "").start().await;
     File::create(host.file("huge.wasm")).unwrap().set_len(200 << 20).unwrap();
-    let trouble = host.trouble("huge").await;
-    assert!(trouble.contains("has 209715200 bytes, over the limit of 134217728"), "{trouble}");
+    host.trouble("huge", &["has 209715200 bytes, over the limit of 134217728"]).await;
     host.send("good", "publish::~out").await;
     host.take("out").await;
 }
@@ -84,8 +100,7 @@ async fn the_last_good_version_is_kept_until_a_better_one_comes() {
     let scripted = guest("scripted");
     let good = host.status("orders").unwrap().digest;
     let still_serves = async |trouble: &str| {
-        let said = host.trouble("orders").await;
-        assert!(said.contains(trouble), "{said}");
+        host.trouble("orders", &[trouble]).await;
         assert_eq!(host.status("orders").unwrap().digest, good, "{trouble}");
         assert_eq!(host.host.unready(), [""; 0], "{trouble}");
         host.send("orders", "publish::~out").await;
@@ -120,9 +135,11 @@ async fn a_queue_with_other_settings_stops_only_its_own_subscription() {
         .scripted("good", "")
         .start_unready()
         .await;
+    host.consumes("good").await;
     host.send("good", "publish::~out").await;
     host.take("out").await;
-    let reason = || host.host.unready().into_iter().find(|reason| reason.contains("with other settings"));
+    let reason =
+        || host.host.unready().into_iter().find(|reason| reason.contains("with other settings"));
     crate::support::eventually("the mismatch is a reason", || reason().is_some()).await;
     assert!(reason().unwrap().contains(&host.own("orders")));
     host.put_manifest("orders", &granted(""));

@@ -29,7 +29,8 @@ fn bash(script: &str) -> (bool, String) {
     // The way without rustup's target needs no `rustup target add`.
     let skip = if environment.is_empty() { "" } else { "rustup() { :; }\n" };
     // What the host says, too; and no host of this script may outlive it.
-    let script = format!("exec 2>&1\nset -euo pipefail\ntrap 'kill $(jobs -p) || :' EXIT\n{skip}{script}");
+    let script =
+        format!("exec 2>&1\nset -euo pipefail\ntrap 'kill $(jobs -p) || :' EXIT\n{skip}{script}");
     let mut bash = Command::new("bash");
     bash.arg("-c").arg(script).current_dir(root()).envs(environment);
     bash.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").env("NO_COLOR", "1");

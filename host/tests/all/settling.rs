@@ -27,6 +27,9 @@ on_both! {
     a_body_over_the_limit_is_not_handed_to_the_handler
     at_most_once_never_comes_again
     dead_letters_go_where_the_manifest_says
+    a_publication_without_a_message_id_gets_the_same_at_each_attempt
+    copies_need_a_grant_too
+    a_publication_that_closes_the_channel_harms_no_other
 }
 
 const FAST: &str = "
@@ -54,7 +57,10 @@ async fn what_is_handled_is_acked_and_what_it_published_is_there_in_order(site: 
     host.send("orders", &format!("[{}, {}, {}]", publish(1), publish(2), publish(3))).await;
     for n in 1..=3 {
         let event = host.take("out").await;
-        assert_eq!((&event.body[..], event.routing_key), (n.to_string().as_bytes(), format!("order.{n}")));
+        assert_eq!(
+            (&event.body[..], event.routing_key),
+            (n.to_string().as_bytes(), format!("order.{n}"))
+        );
         assert_eq!(event.properties.delivery_mode, Some(2));
     }
     let ok = [("plugin", "orders"), ("queue", "orders"), ("outcome", "ok"), ("class", "ok")];
@@ -110,7 +116,11 @@ async fn the_first_time_it_was_seen_survives_retries(site: Site) {
     host.counts("wabbit_retries_total", &[("plugin", "orders")], 1.0).await;
     let retried = now_ms();
     let dead = host.take("orders.dlq").await;
-    assert!((before..=retried).contains(&dead.first_seen), "{before} {} {retried}", dead.first_seen);
+    assert!(
+        (before..=retried).contains(&dead.first_seen),
+        "{before} {} {retried}",
+        dead.first_seen
+    );
 }
 
 async fn used_up_attempts_make_a_dead_letter_that_tells_why(site: Site) {
@@ -201,7 +211,10 @@ async fn a_publication_that_no_queue_takes_fails_the_event(site: Site) {
     let dead = host.take("orders.dlq").await;
     assert_eq!((dead.attempt, header(&dead, "x-exception-type")), (3, "publish"));
     let reason = header(&dead, "x-exception-message");
-    assert!(reason.contains("no queue took it") && reason.contains(&host.own("nowhere")), "{reason}");
+    assert!(
+        reason.contains("no queue took it") && reason.contains(&host.own("nowhere")),
+        "{reason}"
+    );
 }
 
 async fn a_publication_to_a_missing_exchange_fails_the_event(site: Site) {
@@ -221,10 +234,14 @@ async fn a_handler_that_fails_publishes_nothing(site: Site) {
     for failure in ["reject", "drop", "panic", "retry"] {
         host.send("orders", &format!(r#"["publish::~out", "{failure}"]"#)).await;
     }
-    let dead: Vec<_> = [host.take("orders.dlq").await, host.take("orders.dlq").await, host.take("orders.dlq").await]
-        .iter()
-        .map(|dead| header(dead, "x-exception-type").to_owned())
-        .collect();
+    let dead: Vec<_> = [
+        host.take("orders.dlq").await,
+        host.take("orders.dlq").await,
+        host.take("orders.dlq").await,
+    ]
+    .iter()
+    .map(|dead| header(dead, "x-exception-type").to_owned())
+    .collect();
     for failure in ["reject", "retry", "trap"] {
         assert!(dead.iter().any(|class| class == failure), "{dead:?}");
     }
@@ -265,7 +282,11 @@ async fn what_would_act_on_the_way_does_not(site: Site) {
     host.send_with("orders", "retry", with_blind_copy).await;
     let mut dead = host.take("orders.dlq").await;
     assert_eq!(dead.attempt, 3);
-    let ours = |name: &String| name.starts_with("x-exception") || name.starts_with("x-original") || name.starts_with("x-wabbit");
+    let ours = |name: &String| {
+        name.starts_with("x-exception")
+            || name.starts_with("x-original")
+            || name.starts_with("x-wabbit")
+    };
     dead.properties.headers.0.retain(|(name, _)| !ours(name));
     assert_eq!(dead.properties, properties);
     // The broker has made one copy, and none when the event was moved.
@@ -340,6 +361,65 @@ async fn dead_letters_go_where_the_manifest_says(site: Site) {
         .await;
     host.send("orders", "reject").await;
     assert_eq!(header(&host.take("bin").await, "x-exception-type"), "reject");
+}
+
+async fn a_publication_without_a_message_id_gets_the_same_at_each_attempt(site: Site) {
+    let host = orders(site).await;
+    let script = r#"["publish::~out", "publish::~nowhere"]"#;
+    let properties = Properties { message_id: Some("m-1".into()), ..Properties::default() };
+    host.send_with("orders", script, properties).await;
+    for _ in 1..=3 {
+        let id = host.take("out").await.properties.message_id;
+        assert_eq!(id, Some(format!("m-1.{}.0", host.own("orders"))));
+    }
+}
+
+/// A broker also routes by the keys in the header `CC`.
+async fn copies_need_a_grant_too(site: Site) {
+    let host = TestHost::on(site)
+        .queue("out")
+        .queue("secret")
+        .exchange("shop", ExchangeKind::Direct, "placed", "orders")
+        .scripted("orders", FAST)
+        .start()
+        .await;
+    let event = |copies: Field| Publication {
+        exchange: "shop".into(),
+        routing_key: "placed".into(),
+        properties: Properties {
+            headers: [("CC", copies)].into_iter().collect(),
+            ..Properties::default()
+        },
+        body: host.text("echo::~out").into_bytes(),
+    };
+    let secret = host.own("secret");
+    for copy in [Field::from(&*secret), Field::RawText(secret.clone().into_bytes())] {
+        host.publish(event(Field::Array(vec![copy]))).await;
+        let dead = host.take("orders.dlq").await;
+        let reason = header(&dead, "x-exception-message");
+        assert!(reason.contains("do not cover") && reason.contains(&secret), "{reason}");
+    }
+    host.finds_empty("secret").await;
+    host.publish(event(Field::Array(vec![Field::Text(host.own("out"))]))).await;
+    host.take("out").await;
+}
+
+async fn a_publication_that_closes_the_channel_harms_no_other(site: Site) {
+    let host = TestHost::on(site)
+        .queue("out")
+        .scripted("bad", &FAST.replace("attempts = 3", "attempts = 1"))
+        .scripted("good", &FAST.replace("attempts = 3", "attempts = 1"))
+        .start()
+        .await;
+    for _ in 0..40 {
+        host.send("bad", "publish:~missing:key").await;
+        host.send("good", "publish::~out").await;
+    }
+    for _ in 0..40 {
+        host.take("out").await;
+        assert_eq!(header(&host.take("bad.dlq").await, "x-exception-type"), "publish");
+    }
+    host.finds_empty("good.dlq").await;
 }
 
 fn header<'a>(event: &'a Event, name: &str) -> &'a str {

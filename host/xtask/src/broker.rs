@@ -3,7 +3,7 @@
 
 use crate::http;
 use crate::machine::install;
-use crate::process::{end, pause, run_quietly, say, scratch, until};
+use crate::process::{kill, pause, run_quietly, say, scratch, until};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{Read, Write};
@@ -108,9 +108,8 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // Its data is of no use to anyone, so there is no reason to wait for an orderly end.
-        kill_group(self.server.id());
-        end(&mut self.server);
-        end(&mut self.names);
+        kill(&mut self.server);
+        kill(&mut self.names);
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -144,6 +143,7 @@ fn environment(dir: &Path) -> Result<Vec<(&'static str, String)>> {
         ("RABBITMQ_ADVANCED_CONFIG_FILE", path("no-advanced.config")),
         ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
         ("RABBITMQ_PID_FILE", path("pid")),
+        ("ERL_CRASH_DUMP", path("erl_crash.dump")),
     ])
 }
 
@@ -182,11 +182,6 @@ fn speaks_amqp(address: SocketAddr) -> Result<()> {
     let mut frame = [0; 3];
     stream.read_exact(&mut frame)?;
     (frame == [1, 0, 0]).then_some(()).context("not AMQP")
-}
-
-fn kill_group(id: u32) {
-    let group = format!("-{id}");
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
 }
 
 /// Ends the nodes of earlier runs that were killed: their folders bear the runs' process ids.

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// The handler that is replaced.
 const REPLACED: &str = "orders-rust";
+/// The handler that logs what the others publish.
+const TAP: &str = "tap-rust";
 /// How many events run the old code before the file changes.
 const BEFORE: usize = 10;
 /// How many run the new code.
@@ -123,7 +125,7 @@ fn second_version(target: Target) -> Result<PathBuf> {
 
 /// A good, a pending, an empty and a broken order for each handler.
 fn sample(host: &Host, handlers: &[Example], events: &mut Events) -> Result<()> {
-    show("\nevent                attempt  handler            outcome  published");
+    show("\nevent                attempt  handler            outcome  published  then");
     for handler in handlers {
         let Some(language) = handler.name.strip_prefix("orders-") else { continue };
         let lines =
@@ -237,10 +239,12 @@ impl Events {
 
     fn read(&mut self, host: &Host, aloud: bool) {
         for line in host.lines() {
-            if line.is_guests() && line.text("plugin") == "tap-rust" {
-                self.published.push(line.text("message").to_owned());
-                if aloud {
-                    show(&format!("  published {}", line.text("message")));
+            if line.text("plugin") == TAP {
+                if line.is_guests() {
+                    self.published.push(line.text("message").to_owned());
+                    if aloud {
+                        show(&format!("  published {}", line.text("message")));
+                    }
                 }
             } else if !line.text("message_id").is_empty() && !line.text("class").is_empty() {
                 self.settled(&line, aloud);
@@ -258,13 +262,16 @@ impl Events {
             }
         }
         if aloud {
+            let cause = match line.text("reason") {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
             show(&format!(
-                "{id:<20} {:<8} {:<18} {outcome:<8} {}  {} {}",
+                "{id:<20} {:<8} {:<18} {outcome:<8} {:<10} {}{cause}",
                 line.number("attempt"),
                 line.text("plugin"),
                 line.number("publications"),
                 line.text("message"),
-                line.text("reason"),
             ));
         }
         // A retry is not the end of it.

@@ -164,7 +164,7 @@ pub fn install_component(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names and contents of all files below `dirs`, without what builds make.
+/// Names and contents of all files below `dirs`, without what builds make and what people read.
 fn digest(dirs: &[&Path], target: Target) -> Result<String> {
     let mut files = BTreeSet::new();
     for dir in dirs {
@@ -185,7 +185,7 @@ fn collect(dir: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
         let built = BUILT.iter().any(|name| path.ends_with(name));
         if path.is_dir() && !built {
             collect(&path, files)?;
-        } else if path.is_file() {
+        } else if path.is_file() && path.extension().is_none_or(|name| name != "md") {
             files.insert(path);
         }
     }

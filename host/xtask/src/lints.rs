@@ -28,7 +28,7 @@ pub fn clippy() -> Result<()> {
 pub fn dependencies() -> Result<()> {
     let program = match on_path("cargo-deny") {
         true => "cargo-deny".into(),
-        false => cargo_tool("cargo-deny", CARGO_DENY, &[])?,
+        false => cargo_tool("cargo-deny", CARGO_DENY)?,
     };
     let deny = |checks: &[&str]| {
         let mut command = Command::new(&program);

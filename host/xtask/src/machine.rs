@@ -57,15 +57,14 @@ pub fn need_venv() -> Result<()> {
 }
 
 /// A program from crates.io, of exactly this version; built once, without optimisation.
-pub fn cargo_tool(name: &str, version: &str, features: &[&str]) -> Result<PathBuf> {
+pub fn cargo_tool(name: &str, version: &str) -> Result<PathBuf> {
     let dir = scratch().join("tools").join(format!("{name}-{version}"));
     let program = dir.join("bin").join(name);
     if !program.is_file() {
         say(&format!("building {name} {version} (once)"));
         let mut cargo = Command::new("cargo");
         cargo.args(["install", "--quiet", "--locked", "--debug", "--root"]).arg(&dir);
-        cargo.args([name, "--version", version, "--no-default-features", "--features"]);
-        run(cargo.arg(features.join(",")))?;
+        run(cargo.args([name, "--version", version]))?;
     }
     Ok(program)
 }

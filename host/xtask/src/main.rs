@@ -1,6 +1,7 @@
 //! The project's own commands, run as `cargo xtask COMMAND`: everything that a fresh machine lacks
 //! is installed or built on the way. Each command has a file of its own; start with test.rs.
 
+mod bench;
 mod broker;
 mod demo;
 mod guests;
@@ -21,6 +22,10 @@ usage: cargo xtask COMMAND
   demo             the example handlers at work, by themselves
                      --keep          leave the host running
                      --broker URL    on this RabbitMQ instead of the embedded broker
+  bench            events/s beside a hand-written consumer, reload time, size at rest
+                     --rounds N      5 unless stated
+                     --events N      in each run, 100000 unless stated
+                     --only PART     events, reload or rest
   guests           build the examples and the guests for tests
   broker           start a private RabbitMQ node and keep it until Ctrl-C";
 
@@ -34,6 +39,10 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest.strip_prefix(&["--"]).unwrap_or(rest)),
         ["demo", rest @ ..] => match demo::Options::parse(rest) {
             Some(options) => demo::run(&options),
+            None => Ok(usage()),
+        },
+        ["bench", rest @ ..] => match bench::Options::parse(rest) {
+            Some(options) => bench::run(&options),
             None => Ok(usage()),
         },
         ["guests"] => guests::run(),

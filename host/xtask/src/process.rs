@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +71,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs to the end; its output goes where ours goes.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
-    let child = command.stdin(Stdio::null()).spawn();
+    // A group of its own: Ctrl-C reaches it by way of `end`, with all that it has started.
+    let child = command.stdin(Stdio::null()).process_group(0).spawn();
     let mut child = child.with_context(|| format!("`{}` does not start", line(command)))?;
     let status = wait(&mut child);
     if status.is_err() {
@@ -136,18 +138,31 @@ pub fn pause() -> Result<()> {
     Ok(())
 }
 
-/// Ends a child of ours: SIGTERM, and SIGKILL after a while.
+/// Ends a child of ours, and the group if it leads one: SIGTERM, and SIGKILL after a while.
 pub fn end(child: &mut Child) {
-    // It may have ended by itself meanwhile: then there is nothing to do.
-    let _ = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+    signal_group("TERM", child);
     let start = Instant::now();
-    while matches!(child.try_wait(), Ok(None)) {
-        if start.elapsed() > GRACE {
-            let _ = child.kill();
-            let _ = child.wait();
-            return;
-        }
+    while matches!(child.try_wait(), Ok(None)) && start.elapsed() < GRACE {
         std::thread::sleep(POLL);
+    }
+    kill(child);
+}
+
+/// Ends a child of ours, and the group if it leads one, at once.
+pub fn kill(child: &mut Child) {
+    signal_group("KILL", child);
+    // Only a child that has been waited for already is an error.
+    let _ = child.wait();
+}
+
+fn signal_group(signal: &str, leader: &Child) {
+    let send = |target: String| {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", signal, "--", &target]).stderr(Stdio::null()).status()
+    };
+    // A child that leads no group gets it alone. One that has ended gets nothing.
+    if !send(format!("-{}", leader.id())).is_ok_and(|status| status.success()) {
+        let _ = send(leader.id().to_string());
     }
 }
 

@@ -32,5 +32,7 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     cargo.env("WABBIT_TEST_PYTHON", python);
     let status = status(&mut cargo)?;
     drop(node);
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // A signal has no code.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

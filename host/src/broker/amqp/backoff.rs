@@ -36,26 +36,27 @@ impl Backoff {
     }
 }
 
-/// Lets a reason pass when it is new, and then once a minute.
+/// Lets a reason pass when it is new, and then once a minute. Reasons may take turns: a port that
+/// nobody serves resets one connection and closes the next.
 #[derive(Default)]
 pub(super) struct Rarely {
-    said: Option<(Instant, String)>,
+    said: Vec<(Instant, String)>,
 }
 
 impl Rarely {
     /// Whether it is to be said now.
     pub(super) fn now(&mut self, reason: &str) -> bool {
-        let quiet = |(at, text): &(Instant, String)| text == reason && at.elapsed() < AGAIN_AFTER;
-        let say = !self.said.as_ref().is_some_and(quiet);
+        self.said.retain(|(at, _)| at.elapsed() < AGAIN_AFTER);
+        let say = !self.said.iter().any(|(_, said)| said == reason);
         if say {
-            self.said = Some((Instant::now(), reason.to_owned()));
+            self.said.push((Instant::now(), reason.to_owned()));
         }
         say
     }
 
     /// It is well again: whatever comes next is new.
     pub(super) fn reset(&mut self) {
-        self.said = None;
+        self.said.clear();
     }
 }
 

@@ -2,10 +2,10 @@
 //! round to round, and tells everybody who uses the connection how it is doing. Next in the flow:
 //! [`super::consumer`] and [`super::publisher`], which use it.
 
+use super::ConnectError;
 use super::backoff::{Backoff, Rarely};
 use super::uri::Config;
 use super::wire::{self, Wired};
-use super::{CLOSE_LIMIT, ConnectError};
 use crate::broker::LinkHealth;
 use futures_util::StreamExt;
 use lapin::{Connection, ErrorKind, Event};
@@ -227,8 +227,7 @@ impl Link {
     }
 
     async fn part(&self, open: &Open, reason: &str) {
-        let closed = open.connection().close(200, "bye".into());
-        if !matches!(tokio::time::timeout(CLOSE_LIMIT, closed).await, Ok(Ok(()))) {
+        if !open.wired.close().await {
             tracing::debug!(
                 role = self.role,
                 "the broker did not confirm the end of the connection"

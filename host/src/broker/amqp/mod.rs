@@ -72,9 +72,8 @@ pub async fn probe(config: &Config) -> Result<(), ConnectError> {
     for uri in &config.uris {
         match wire::open(uri, config, &format!("{} probe", config.name)).await {
             Ok(wired) => {
-                let closed = wired.connection.close(200, "bye".into());
                 // It answered; whether it also says goodbye does not matter.
-                let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
+                wired.close().await;
                 return Ok(());
             }
             Err(error) if matches!(&result, Err(earlier) if earlier.is_refusal()) => drop(error),

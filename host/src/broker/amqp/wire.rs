@@ -5,7 +5,7 @@
 use super::backoff::Rarely;
 use super::mend::{HEADER, METHOD, mend};
 use super::uri::{Config, Uri};
-use super::{CONNECT_LIMIT, ConnectError, tls};
+use super::{CLOSE_LIMIT, CONNECT_LIMIT, ConnectError, tls};
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
@@ -17,6 +17,7 @@ use lapin::{Connection, ConnectionProperties};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -33,12 +34,24 @@ pub(super) struct Wired {
     /// lapin's side of it.
     pub(super) connection: Connection,
     fuse: CancellationToken,
+    parted: AtomicBool,
 }
 
 impl Wired {
-    /// Cuts the stream, so that lapin's thread ends even if the peer never answers again.
+    /// Says goodbye; false if the broker did not answer in time.
+    pub(super) async fn close(&self) -> bool {
+        let closed = self.connection.close(200, "bye".into());
+        let answered = matches!(tokio::time::timeout(CLOSE_LIMIT, closed).await, Ok(Ok(())));
+        self.parted.fetch_or(answered, Ordering::Relaxed);
+        answered
+    }
+
+    /// Cuts the stream, so that lapin's thread ends even if the peer never answers again. After a
+    /// goodbye it ends by itself, and would call this an error.
     pub(super) fn cut(&self) {
-        self.fuse.cancel();
+        if !self.parted.load(Ordering::Relaxed) {
+            self.fuse.cancel();
+        }
     }
 }
 
@@ -66,7 +79,9 @@ pub(super) async fn open(uri: &Uri, config: &Config, name: &str) -> Result<Wired
     let dial = async move |uri: AMQPUri, _: Runtime<_>| Ok(dial(&uri, &tls, &fuse).await?);
     let connected = Connection::connector(amqp, runtime, dial, options);
     match tokio::time::timeout(CONNECT_LIMIT, connected).await {
-        Ok(Ok(connection)) => Ok(Wired { connection, fuse: guard.disarm() }),
+        Ok(Ok(connection)) => {
+            Ok(Wired { connection, fuse: guard.disarm(), parted: AtomicBool::new(false) })
+        }
         Ok(Err(error)) => Err(ConnectError::of(uri, &error)),
         Err(_) => {
             let limit = format!("no answer within {} s", CONNECT_LIMIT.as_secs());

@@ -10,7 +10,7 @@ use serde_json::json;
 async fn each_bad_plugin_is_named_with_what_to_do() {
     let place = Place::new()
         .plugin("fine", "noop", "")
-        .plugin("ungranted", "json", "")
+        .plugin("ungranted", "scripted", "")
         .plugin("foreign", "other-world", "")
         .plugin("typo", "noop", "[retry]\nattempt = 3\n")
         .plugin("broken", "noop", "[retry\n")
@@ -32,7 +32,8 @@ async fn each_bad_plugin_is_named_with_what_to_do() {
         ("empty", "empty"),
         ("core", "core module"),
     ] {
-        let named = |line: &&str| line.starts_with(&format!("{plugin}: ")) && line.contains(problem);
+        let named =
+            |line: &&str| line.starts_with(&format!("{plugin}: ")) && line.contains(problem);
         assert!(lines.iter().any(named), "`{plugin}: … {problem}` is missing: {found:#?}");
     }
     for hint in ["did you mean `attempts`?", "`publish = ["] {
@@ -42,7 +43,7 @@ async fn each_bad_plugin_is_named_with_what_to_do() {
 
 #[tokio::test]
 async fn programs_get_json() {
-    let place = Place::new().plugin("fine", "noop", "").plugin("ungranted", "json", "");
+    let place = Place::new().plugin("fine", "noop", "").plugin("ungranted", "scripted", "");
     let found = place.wabbit(&["check", "-o", "json"]).await;
     assert_eq!(found.code, 65);
     let mut plugins = found.json().as_array().unwrap().clone();

@@ -36,7 +36,8 @@ async fn an_outcome_decides_the_exit_code() {
 #[tokio::test]
 async fn publications_and_log_lines_are_shown() {
     let place = place();
-    let publish = json!({ "publish": { "exchange": "out", "key": "total", "body": "42", "type": "t" } });
+    let publish =
+        json!({ "publish": { "exchange": "out", "key": "total", "body": "42", "type": "t" } });
     let event = json!({ "body": ["log:added up", publish], "attempt": 2 }).to_string();
     let text = invoke(&place, &[], &event).await;
     let lines: Vec<&str> = text.works().lines().collect();
@@ -49,8 +50,8 @@ async fn publications_and_log_lines_are_shown() {
     assert_eq!(value["publications"][0]["routing-key"], "total");
     assert_eq!(value["publications"][0]["properties"]["type"], "t");
     assert_eq!(value["log"][0]["message"], "added up");
-    let later = invoke(&place, &["-o", "json"], &json!({ "body": "retry-after:250" }).to_string());
-    assert_eq!(later.await.json()["after-ms"], 250);
+    let later = json!({ "body": "retry-after:250" }).to_string();
+    assert_eq!(invoke(&place, &["-o", "json"], &later).await.json()["after-ms"], 250);
 }
 
 #[tokio::test]

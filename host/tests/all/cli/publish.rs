@@ -5,14 +5,29 @@ use crate::support::rabbit::{User, Vhost, body, header, text};
 use lapin::types::AMQPValue;
 use serde_json::json;
 
+const GRANT: &str = "[grants]\npublish = [\":out\"]\n";
+
 #[tokio::test]
 async fn a_message_reaches_the_broker_as_it_was_written() {
     let vhost = Vhost::new().await;
     vhost.queue("orders", &[]).await;
     let place = Place::new().file("body.json", r#"{"id": 7}"#);
     let args = [
-        "publish", "", "orders", "--file", "body.json", "--broker", &vhost.url, "-p",
-        "content-type=application/json", "-p", "priority=3", "-H", "retries=3", "-H", "tenant=acme",
+        "publish",
+        "",
+        "orders",
+        "--file",
+        "body.json",
+        "--broker",
+        &vhost.url,
+        "-p",
+        "content-type=application/json",
+        "-p",
+        "priority=3",
+        "-H",
+        "retries=3",
+        "-H",
+        "tenant=acme",
     ];
     assert_eq!(place.wabbit(&args).await.works(), "published and confirmed\n");
     let message = vhost.next("orders").await;
@@ -49,7 +64,7 @@ async fn what_the_broker_does_not_take_is_told_by_code() {
 
 #[tokio::test]
 async fn the_embedded_broker_is_reached_by_way_of_its_host() {
-    let host = Place::new().plugin("orders", "scripted", "").run("memory:").await;
+    let host = Place::new().plugin("orders", "scripted", GRANT).run("memory:").await;
     host.ready().await;
     host.publish("", "orders", "log:hello there").await.works();
     host.logs(&["hello there", "\"target\":\"guest\""]).await;

@@ -55,7 +55,7 @@ async fn the_environment_stands_for_keys_and_fills_in_variables() {
 #[tokio::test]
 async fn the_token_guards_the_api_and_nothing_else() {
     let host = Place::new()
-        .plugin("orders", "scripted", "")
+        .plugin("orders", "noop", "")
         .env("WABBIT_ADMIN_TOKEN", "open-sesame")
         .run_with(&["--broker", "memory:", "--admin", "0.0.0.0:0"])
         .await;
@@ -81,7 +81,7 @@ async fn the_token_guards_the_api_and_nothing_else() {
 async fn readiness_has_reasons_until_all_is_well() {
     let host = Place::new()
         .plugin("fine", "noop", "")
-        .plugin("ungranted", "json", "")
+        .plugin("ungranted", "scripted", "")
         .run("memory:")
         .await;
     let reason = host.unready(&["plugin `ungranted`", "needs a grant"]).await;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use wabbit::broker::amqp::{AmqpBroker, Config};
 use wabbit::broker::memory::MemoryBroker;
 use wabbit::broker::{
-    Binding, Broker, Consume, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, Subscription,
-    Topology,
+    Binding, Broker, Consume, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, State, Status,
+    Subscription, Topology,
 };
 use wabbit::dispatch::host::{Host, PluginStatus};
 use wabbit::flow::{Event, Headers, Properties, Publication, Verdict};
@@ -390,11 +390,30 @@ impl TestHost {
         self.host.plugins().into_iter().find(|plugin| plugin.name == name)
     }
 
-    /// What is wrong with a plugin's files, once something is.
-    pub async fn trouble(&self, plugin: &str) -> String {
-        let trouble = || self.status(plugin).and_then(|status| status.trouble);
-        eventually(&format!("`{plugin}` never was in trouble"), || trouble().is_some()).await;
-        trouble().unwrap()
+    /// What is wrong with a plugin's files, once that holds all of `parts`.
+    pub async fn trouble(&self, plugin: &str, parts: &[&str]) -> String {
+        let began = std::time::Instant::now();
+        loop {
+            let trouble = self.status(plugin).and_then(|status| status.trouble);
+            let trouble = trouble.unwrap_or_default();
+            if !trouble.is_empty() && parts.iter().all(|part| trouble.contains(part)) {
+                return trouble;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "`{plugin}` is in no trouble with {parts:?}: {trouble}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until a queue is consumed.
+    pub async fn consumes(&self, queue: &str) {
+        let queue = self.own(queue);
+        let live = |status: &Status| matches!(status.state, State::Live { .. });
+        let consumed =
+            || self.host.consumers().iter().any(|it| it.queue == queue && live(&it.status));
+        eventually(&format!("`{queue}` is not consumed"), consumed).await;
     }
 
     /// Waits until this version of a plugin is served, and all is well with it.

@@ -310,7 +310,8 @@ impl Wabbit {
     /// The log up to now.
     pub fn log_lines(&self) -> Vec<Value> {
         let lines = self.log.0.lock().unwrap();
-        let object = |line: &String| serde_json::from_str(line).unwrap_or(Value::String(line.clone()));
+        let object =
+            |line: &String| serde_json::from_str(line).unwrap_or(Value::String(line.clone()));
         lines.iter().map(object).collect()
     }
 

@@ -161,7 +161,8 @@ impl Vhost {
 
     /// The names of the queues here.
     pub async fn queues(&self) -> BTreeSet<String> {
-        let (_, queues) = api("GET", &format!("queues/{}?columns=name", self.name), &json!({})).await;
+        let (_, queues) =
+            api("GET", &format!("queues/{}?columns=name", self.name), &json!({})).await;
         let name = |queue: &Value| queue["name"].as_str().unwrap().to_owned();
         queues.as_array().unwrap().iter().map(name).collect()
     }
@@ -238,11 +239,6 @@ pub fn text(message: &Delivery, name: &str) -> String {
     }
 }
 
-/// A text as a header.
-pub fn long(text: &str) -> AMQPValue {
-    AMQPValue::LongString(text.into())
-}
-
 /// A table of arguments or headers.
 pub fn table(entries: &[(&str, AMQPValue)]) -> FieldTable {
     let mut table = FieldTable::default();
@@ -289,6 +285,7 @@ fn ask(method: &str, path: &str, body: &Value) -> (u16, Value) {
 /// A name as a part of a path.
 fn encode(name: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    let code = |byte: u8| if plain(&byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
+    let code =
+        |byte: u8| if plain(&byte) { char::from(byte).into() } else { format!("%{byte:02X}") };
     name.bytes().map(code).collect()
 }

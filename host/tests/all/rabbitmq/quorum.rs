@@ -1,0 +1,59 @@
+//! Quorum queues end to end, and events that end the host.
+
+use super::{SCRIPTED, work};
+use crate::support::process::Place;
+use crate::support::rabbit::{Vhost, body, text};
+
+fn quorum(prefetch: u32) -> String {
+    format!("[[subscription]]\ntype = \"quorum\"\nprefetch = {prefetch}\n{SCRIPTED}")
+}
+
+#[tokio::test]
+async fn retries_wait_in_a_queue_of_the_same_type() {
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let host = Place::new().plugin("orders", "scripted", &quorum(10)).run(&vhost.url).await;
+    host.ready().await;
+    let done = serde_json::json!(["ok-from:3", { "publish": { "key": "out", "body": "third" } }]);
+    vhost.publish("", "orders", &done.to_string()).await;
+    vhost.publish("", "orders", &work(0, "first")).await;
+    vhost.publish("", "orders", "retry").await;
+    assert_eq!(body(&vhost.next("out").await), "first");
+    assert_eq!(body(&vhost.next("out").await), "third");
+    let letter = vhost.next("orders.dlq").await;
+    assert_eq!(
+        (body(&letter).as_str(), text(&letter, "x-exception-type").as_str()),
+        ("retry", "retry")
+    );
+    assert!(vhost.queues().await.contains("wabbit.delay.50.quorum"));
+    assert_eq!(host.metric("wabbit_retries_total", &["plugin=\"orders\""]).await, 4.0);
+    assert_eq!(vhost.drain("out").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter() {
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let manifest = format!("{}\n[limits]\ntimeout = \"10m\"\n", quorum(1));
+    let mut place = Some(Place::new().plugin("orders", "scripted", &manifest));
+    for attempt in 1..=3 {
+        let host =
+            place.take().unwrap_or_else(|| Place::new().plugin("orders", "scripted", &manifest));
+        let host = host.run(&vhost.url).await;
+        host.ready().await;
+        if attempt == 1 {
+            vhost.publish("", "orders", "sleep:500000").await;
+            vhost.publish("", "orders", &work(0, "innocent")).await;
+        }
+        host.metric_reaches("wabbit_inflight", &["plugin=\"orders\""], 1.0).await;
+        // Dropping it is `kill -9`.
+    }
+    let host = Place::new().plugin("orders", "scripted", &manifest).run(&vhost.url).await;
+    host.ready().await;
+    let letter = vhost.next("orders.dlq").await;
+    assert_eq!(body(&letter), "sleep:500000");
+    assert_eq!(text(&letter, "x-exception-type"), "crash");
+    assert!(text(&letter, "x-exception-message").contains("3 attempts"), "{letter:?}");
+    assert_eq!(body(&vhost.next("out").await), "innocent");
+    assert_eq!(vhost.count("orders.dlq").await, 0);
+}
