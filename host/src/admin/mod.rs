@@ -7,7 +7,7 @@ mod status;
 use crate::dispatch::host::Host;
 use crate::telemetry::metrics;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,9 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Room for a body of 16 MiB as base64, with its properties.
+const REQUEST_BYTES_MAX: usize = 24 << 20;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -51,6 +54,7 @@ fn router(admin: Admin) -> Router {
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .nest("/api", api)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(admin)
 }
 

@@ -106,6 +106,17 @@ impl Status {
     pub fn now(state: State) -> Self {
         Self { since: SystemTime::now(), state }
     }
+
+    /// Tells those who watch, if it is news.
+    fn tell(to: &watch::Sender<Self>, state: State) {
+        to.send_if_modified(|status| {
+            let news = status.state != state;
+            if news {
+                *status = Self::now(state);
+            }
+            news
+        });
+    }
 }
 
 /// How the broker's connections are doing.
@@ -188,6 +199,14 @@ pub enum TopologyError {
 }
 
 impl TopologyError {
+    /// With what a person can do about it.
+    fn told(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}; hint: {hint}"),
+            None => self.to_string(),
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

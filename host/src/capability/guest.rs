@@ -16,7 +16,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 pub struct Budget {
     /// Bytes of linear memory, all memories of an instance together.
     pub memory: usize,
-    /// Elements of one table.
+    /// Elements of all tables of an instance together.
     pub table_elements: usize,
     /// Core instances in one component.
     pub instances: usize,
@@ -36,6 +36,7 @@ pub struct Guest {
     resources: ResourceTable,
     budget: Arc<Budget>,
     memory_used: usize,
+    table_elements_used: usize,
     /// The size that a memory was refused to grow to, if one was.
     pub memory_refused: Option<usize>,
     /// Ticks of the epoch that the guest may still run for.
@@ -59,6 +60,7 @@ impl Guest {
             outbox: Outbox::new(grants.clone(), &budget),
             budget,
             memory_used: 0,
+            table_elements_used: 0,
             memory_refused: None,
             ticks_left: 0,
             log,
@@ -107,8 +109,13 @@ impl ResourceLimiter for Guest {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> Result<bool> {
-        Ok(desired <= self.budget.table_elements)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
+        let total = self.table_elements_used.saturating_sub(current).saturating_add(desired);
+        if total > self.budget.table_elements {
+            return Ok(false);
+        }
+        self.table_elements_used = total;
+        Ok(true)
     }
 
     fn instances(&self) -> usize {

@@ -5,6 +5,7 @@ use super::{Budget, Guest};
 use crate::flow::{Field, Headers, Publication};
 use crate::wit::v0_1::{self, import::wabbit::publish::publisher};
 use publisher::{Property, PublishError};
+use std::borrow::Cow;
 use std::sync::Arc;
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
@@ -43,10 +44,13 @@ impl Outbox {
 
     fn add(&mut self, publication: Publication) -> Result<(), PublishError> {
         let Publication { exchange, routing_key, properties, body } = &publication;
-        if !self.grants.allows_publish(exchange, routing_key) {
-            return Err(PublishError::NotGranted(format!(
-                "the grants do not cover publishing to `{exchange}:{routing_key}`"
-            )));
+        let key = Cow::from(routing_key);
+        for key in std::iter::once(key).chain(copy_keys(&properties.headers)) {
+            if !self.grants.allows_publish(exchange, &key) {
+                return Err(PublishError::NotGranted(format!(
+                    "the grants do not cover publishing to `{exchange}:{key}`"
+                )));
+            }
         }
         if self.waiting.len() >= self.count_max {
             let most = self.count_max;
@@ -61,6 +65,20 @@ impl Outbox {
         self.waiting.push(publication);
         Ok(())
     }
+}
+
+/// The further keys that the broker routes a message with these headers by.
+fn copy_keys(headers: &Headers) -> impl Iterator<Item = Cow<'_, str>> {
+    let copies = headers.0.iter().filter(|(name, _)| name == "CC" || name == "BCC");
+    let items = copies.flat_map(|(_, value)| match value {
+        Field::Array(items) => items.as_slice(),
+        _ => &[],
+    });
+    items.filter_map(|item| match item {
+        Field::Text(key) => Some(key.into()),
+        Field::RawText(key) => Some(String::from_utf8_lossy(key)),
+        _ => None,
+    })
 }
 
 /// Roughly, the bytes that headers take.

@@ -54,6 +54,7 @@ impl Check {
         if let Err((plugin, conflict)) = plan::plan(&good) {
             let hint = Some(conflict.hint().to_owned());
             let problems = vec![(conflict.to_string(), hint)];
+            good.retain(|good: &Arc<Plugin>| *good.name != *plugin);
             findings.push(Finding { plugin, problems, exit: Exit::Mismatch });
         }
         config.broker.urls.clone_from(&self.broker);
@@ -62,11 +63,14 @@ impl Check {
             Some(Named::Memory) | None => None,
         };
         for plugin in &good {
-            let problems = match &broker {
+            let errors = match &broker {
                 Some(broker) => compare(&**broker, plugin).await,
                 None => Vec::new(),
             };
-            let exit = if problems.is_empty() { Exit::Ok } else { Exit::Mismatch };
+            let exit = errors.iter().map(exit_for).max_by_key(|exit| *exit as u8);
+            let told = |error: &TopologyError| (error.to_string(), error.hint().map(str::to_owned));
+            let problems = errors.iter().map(told).collect();
+            let exit = exit.unwrap_or(Exit::Ok);
             findings.push(Finding { plugin: plugin.name.to_string(), problems, exit });
         }
         if let Some(broker) = broker {
@@ -116,7 +120,7 @@ async fn connect(config: amqp::Config) -> Result<Arc<dyn Broker>, Failure> {
 
 /// Compares piece by piece and creates nothing: what is absent would be created, or is an error if
 /// the manifest says so.
-async fn compare(broker: &dyn Broker, plugin: &Plugin) -> Vec<(String, Option<String>)> {
+async fn compare(broker: &dyn Broker, plugin: &Plugin) -> Vec<TopologyError> {
     let mut problems = Vec::new();
     for subscription in &plugin.manifest.subscriptions {
         let consume = &subscription.consume;
@@ -129,15 +133,27 @@ async fn compare(broker: &dyn Broker, plugin: &Plugin) -> Vec<(String, Option<St
                 Ok(()) if consume.mode == Mode::Ensure => {
                     broker.declare(&piece, Mode::Ensure).await
                 }
-                Err(TopologyError::Missing { .. }) if consume.mode == Mode::Ensure => Ok(()),
+                Err(TopologyError::Missing { .. }) if creates(&piece, consume.mode) => Ok(()),
                 found => found,
             };
             if let Err(error) = found {
-                problems.push((error.to_string(), error.hint().map(str::to_owned)));
+                problems.push(error);
             }
         }
     }
     problems
+}
+
+/// Whether the host creates what is absent: not an exchange of which only the name is stated.
+fn creates(piece: &Topology, mode: Mode) -> bool {
+    mode == Mode::Ensure && piece.exchanges.iter().all(|exchange| exchange.kind.is_some())
+}
+
+fn exit_for(error: &TopologyError) -> Exit {
+    match error {
+        TopologyError::Forbidden { .. } => Exit::NotPermitted,
+        _ => Exit::Mismatch,
+    }
 }
 
 fn pieces(topology: &Topology) -> Vec<Topology> {

@@ -7,10 +7,14 @@ use crate::capability::LogLine;
 use crate::flow::{Event, Outcome, Publication};
 use crate::plugin::catalogue;
 use crate::plugin::watch::read_one;
+use crate::telemetry::text::printable;
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+
+/// How much of a body or a reason is shown to a person; `-o json` has all of it.
+const SHOWN_BYTES_MAX: usize = 64 << 10;
 
 /// The flags of `invoke`.
 #[derive(Debug, clap::Args)]
@@ -71,10 +75,11 @@ fn text(outcome: &Outcome, log: &[LogLine]) -> String {
         let _ = write!(text, " after {}", humantime::format_duration(*delay));
     }
     if !outcome.reason().is_empty() {
-        let _ = write!(text, ": {}", outcome.reason());
+        let _ = write!(text, ": {}", printable(outcome.reason(), SHOWN_BYTES_MAX));
     }
     for Publication { exchange, routing_key, properties, body } in publications(outcome) {
         let body = String::from_utf8_lossy(body);
+        let body = printable(&body, SHOWN_BYTES_MAX);
         let _ =
             write!(text, "\npublish `{exchange}:{routing_key}` {}\n  {body}", properties.to_json());
     }

@@ -31,7 +31,7 @@ struct Args {
 const AFTER_HELP: &str = "\
 Examples:
   wabbit run --broker amqp://guest:guest@localhost     serve every plugin in ./plugins
-  wabbit dev                                           the same on an embedded broker, all events shown
+  wabbit dev                                           on an embedded broker, every event shown
   wabbit publish shop order.created --body '{\"id\": 1}' publish an event by way of the running host
   wabbit invoke plugins/orders.wasm --event order.json call one handler, no broker needed
   wabbit check plugins                                 what is wrong, before it runs
@@ -43,7 +43,7 @@ Exit codes: 0 ok, 1 the thing asked about failed, 64 usage, 65 bad plugin or eve
 enum Verb {
     /// Serve the plugins: consume, handle, settle, reload
     Run(run::Run),
-    /// `run` for a person at a keyboard: an embedded broker unless told otherwise, every event shown
+    /// `run` for a person at a keyboard: an embedded broker by default, every event shown
     Dev(run::Run),
     /// Give one event to one handler, without a broker
     Invoke(invoke::Invoke),

@@ -138,6 +138,9 @@ async fn to_broker(config: amqp::Config, value: Value) -> Result<(), Failure> {
     match published {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ PublishError::Lost(_))) => Err(Failure::new(Exit::Unreachable, error)),
+        Ok(Err(PublishError::Refused(said))) if said.starts_with("403") => {
+            Err(Failure::say(Exit::NotPermitted, said))
+        }
         Ok(Err(error)) => Err(Failure::new(Exit::Failed, error)),
         Err(_) => Err(Failure::say(Exit::Unreachable, "the broker did not confirm in time")),
     }

@@ -36,7 +36,8 @@ impl Run {
         let mut config = global.load()?;
         self.lay_over(&mut config, dev)?;
         let level = &config.log.level;
-        let filter = if dev { "info,wabbit=debug".to_owned() } else { level.clone() };
+        let filter =
+            if dev { "info,wabbit::telemetry::report=trace".to_owned() } else { level.clone() };
         global.start_log(&config, &filter)?;
         let metrics = metrics::init().map_err(|error| Failure::new(Exit::Failed, error))?;
         tokio::spawn(metrics.clone().upkeep());

@@ -31,7 +31,7 @@ pub struct BrokerConfig {
 /// `[broker.tls]`: PEM files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Certificates to trust in place of the system's.
+    /// Certificates to trust besides the system's.
     pub ca: Option<PathBuf>,
     /// The host's own certificate; together with `key`.
     pub certificate: Option<PathBuf>,
@@ -124,7 +124,7 @@ impl AdminConfig {
             admin.wrong_with("address", rule, Some("e.g. `127.0.0.1:9464`, or `off`"));
             None
         });
-        let config = Self { address, token: admin.filled("token") };
+        let config = Self { address, token: admin.text("token").filter(|token| !token.is_empty()) };
         if let Err((rule, hint)) = config.check() {
             admin.wrong_with("address", rule, Some(hint));
         }

@@ -12,8 +12,12 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How long a consumer waits at most for the one that takes its place.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
 /// What all consumers share.
 pub struct Shared {
@@ -33,6 +37,8 @@ pub struct Consumer {
     pub status: watch::Receiver<Status>,
     lanes: Arc<ArcSwap<Lanes>>,
     stop: CancellationToken,
+    /// Shows its status on the outside.
+    shown: AbortHandle,
 }
 
 struct Lanes {
@@ -50,14 +56,27 @@ struct Lane {
 
 impl Consumer {
     /// Starts to consume as planned.
-    pub fn start(planned: &Planned, broker: &dyn Broker, shared: &Arc<Shared>) -> Self {
+    pub fn start(key: &str, planned: &Planned, broker: &dyn Broker, shared: &Arc<Shared>) -> Self {
         let subscription = broker.subscribe(planned.consume.clone());
         let stop = CancellationToken::new();
         let lanes = Arc::new(ArcSwap::from_pointee(Lanes::new(planned, None, shared, &stop)));
         let status = subscription.status.clone();
-        tokio::spawn(watch_status(planned.consume.queue.name.clone(), status.clone()));
+        let shown = tokio::spawn(show(key.to_owned(), status.clone())).abort_handle();
         tokio::spawn(receive(subscription, lanes.clone(), stop.clone(), shared.clone()));
-        Self { consume: planned.consume.clone(), status, lanes, stop }
+        Self { consume: planned.consume.clone(), status, lanes, stop, shown }
+    }
+
+    /// Ends when `next` consumes in its place, or has shown that it can't: a queue that is deleted
+    /// with its last consumer must not be left without one.
+    pub fn hand_over(self, next: &Self) {
+        self.shown.abort();
+        let mut status = next.status.clone();
+        tokio::spawn(async move {
+            let live = status.wait_for(|status| matches!(status.state, State::Live { .. }));
+            // Ended either way; whether the next is live shows in its own status.
+            let _ = tokio::time::timeout(HAND_OVER_MAX, live).await;
+            drop(self);
+        });
     }
 
     /// Takes over what changed in its plugins, while it goes on consuming.
@@ -111,7 +130,7 @@ fn received(target: &Target, event: &Event) {
 }
 
 /// Shows on the outside whether the consumer of `queue` lives.
-async fn watch_status(queue: String, mut status: watch::Receiver<Status>) {
+async fn show(queue: String, mut status: watch::Receiver<Status>) {
     loop {
         match &status.borrow_and_update().state {
             State::Starting => {}

@@ -7,6 +7,8 @@ use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict}
 use crate::plugin::{Plugin, manifest};
 use crate::policy::{self, Policy};
 use crate::telemetry::{SubscriptionMetrics, report};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,8 +39,15 @@ fn id(event: &Event) -> &str {
 /// connection that the delivery came by is lost.
 pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
     let Delivery { event, receipt } = delivery;
+    let ack_lost = || report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit();
+    // It waited for its turn while its connection was lost: the broker delivers it again.
+    if receipt.is_stale() {
+        return ack_lost();
+    }
     let receipt = if target.subscription.at_most_once {
-        receipt.settle(Verdict::Ack);
+        if !receipt.settle(Verdict::Ack) {
+            return ack_lost();
+        }
         None
     } else {
         Some(receipt)
@@ -55,13 +64,11 @@ pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
     let (outcome, settlement) = tokio::select! {
         biased;
         // The broker delivers it again, so this attempt must leave nothing behind.
-        () = lost(receipt.as_ref()) => {
-            return report::AckLost { subscription: &target.metrics, message_id: id(&event) }.emit();
-        }
+        () = lost(receipt.as_ref()) => return ack_lost(),
         finished = finish => finished,
     };
-    if let Some(receipt) = receipt {
-        receipt.settle(Verdict::Ack);
+    if receipt.is_some_and(|receipt| !receipt.settle(Verdict::Ack)) {
+        return ack_lost();
     }
     report::EventSettled {
         subscription: &target.metrics,
@@ -94,7 +101,11 @@ async fn call(target: &Target, event: &Event) -> Outcome {
             format!("it ended the host, or its connection, in each of {attempts} attempts");
         return Outcome::Refused { fault: Fault::Crash, reason };
     }
-    plugin.call(event).await
+    // A mistake of ours must not bring the event back without counting it.
+    AssertUnwindSafe(plugin.call(event)).catch_unwind().await.unwrap_or_else(|_| {
+        let reason = "the host panicked; please report it, with the log".to_owned();
+        Outcome::Failed { fault: Fault::Host, reason }
+    })
 }
 
 /// Publishes what the handler asked for; a publication that is not taken is a failed event.

@@ -1,13 +1,15 @@
 //! A running host: takes up what changes in the plugins folder, keeps the last good version of
 //! each plugin, and the consumers in step with them. Next: [`super::plan`].
 
-use super::{ConsumerStatus, Dispatcher, plan};
+use super::plan::{self, Conflict};
+use super::{ConsumerStatus, Dispatcher};
 use crate::broker::{Broker, State};
 use crate::plugin::catalogue::{self, Catalogue, Layers, Trouble};
 use crate::plugin::watch::{Change, Files, Folder, Found, Kind};
 use crate::plugin::{Loader, Plugin};
 use crate::telemetry::report;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -31,6 +33,8 @@ struct HostState {
     /// The queues of plugins that are not served: still loading, or refused. Consuming from them
     /// would take what only those plugins' `match` is for.
     claims: BTreeMap<String, Vec<String>>,
+    /// Plugins that are good but for a conflict with another: served when that is gone.
+    conflicting: BTreeMap<String, Arc<Plugin>>,
     stopping: bool,
 }
 
@@ -135,6 +139,10 @@ impl Host {
             }
         }
         drop(state);
+        for link in self.broker.health().links.into_iter().filter(|link| !link.up) {
+            let reason = link.reason.unwrap_or_else(|| "connecting".to_owned());
+            reasons.push(format!("connection to {}: {reason}", link.role));
+        }
         for ConsumerStatus { queue, status, .. } in self.dispatcher.statuses() {
             let since = humantime::format_rfc3339_seconds(status.since);
             match status.state {
@@ -171,46 +179,23 @@ impl Host {
     fn claim(&self, name: &str, found: &Found, layers: &Layers) {
         let Ok(Files { component, manifest: written }) = found else { return };
         let text = written.as_ref().map(|written| written.text.as_str());
-        let Ok(manifest) = catalogue::manifest(name, &component.path, text, layers) else { return };
+        // A mistake in the manifest is told when it is loaded; here it only matters whose queue it is.
+        let queues = catalogue::queues(name, &component.path, text, layers);
         let mut state = self.state();
         if !state.catalogue.good.contains_key(name) {
-            let queues = manifest.subscriptions.into_iter().map(|it| it.consume.queue.name);
-            state.claims.insert(name.to_owned(), queues.collect());
+            state.claims.insert(name.to_owned(), queues);
         }
     }
 
     fn take(&self, load: Load) {
         let Load { name, began, result, .. } = load;
         let mut state = self.state();
-        let old = state.catalogue.good.get(&name).cloned();
-        let kept: Option<&dyn std::fmt::Display> = old.as_ref().map(|old| &old.digest as _);
-        let admitted = result.and_then(|plugin| admit(&state.catalogue, plugin));
-        match admitted {
-            Ok(plugin) => {
-                let (digest, elapsed) = (&plugin.digest, began.elapsed());
-                match kept {
-                    Some(old) => {
-                        report::PluginReloaded { plugin: &name, old, digest, elapsed }.emit();
-                    }
-                    None => report::PluginLoaded { plugin: &name, digest, elapsed }.emit(),
-                }
-                state.catalogue.troubles.remove(&name);
-                state.claims.remove(&name);
-                state.catalogue.good.insert(name, plugin);
-                self.apply(&state);
-            }
-            Err(trouble) => {
-                let hint = trouble.hint();
-                let hint = hint.as_deref();
-                report::PluginRefused { plugin: &name, cause: &trouble, hint, kept }.emit();
-                if matches!(trouble, Trouble::Conflict(..)) {
-                    // The other plugin has the queue.
-                    state.claims.remove(&name);
-                }
-                state.catalogue.troubles.insert(name, trouble);
-                self.apply(&state);
-            }
+        state.conflicting.remove(&name);
+        match result {
+            Ok(plugin) => admit(&mut state, Arc::new(plugin), began),
+            Err(trouble) => refuse(&mut state, name, trouble),
         }
+        self.settle(&mut state);
     }
 
     fn remove(&self, name: &str) {
@@ -218,9 +203,22 @@ impl Host {
         let removed = state.catalogue.good.remove(name);
         state.catalogue.troubles.remove(name);
         state.claims.remove(name);
-        let digest = removed.as_ref().map(|plugin| &plugin.digest as &dyn std::fmt::Display);
+        state.conflicting.remove(name);
+        let digest = removed.as_ref().map(|plugin| &plugin.digest as &dyn Display);
         report::PluginRemoved { plugin: name, digest }.emit();
-        self.apply(&state);
+        self.settle(&mut state);
+    }
+
+    /// What changed may have ended a conflict; then the consumers follow.
+    fn settle(&self, state: &mut HostState) {
+        let began = Instant::now();
+        for plugin in std::mem::take(&mut state.conflicting).into_values() {
+            match conflict(&state.catalogue, &plugin) {
+                None => admit(state, plugin, began),
+                Some(_) => _ = state.conflicting.insert(plugin.name.to_string(), plugin),
+            }
+        }
+        self.apply(state);
     }
 
     fn apply(&self, state: &HostState) {
@@ -255,16 +253,39 @@ async fn load(
     Load { name, number, began, result }
 }
 
-/// A plugin that goes with the others.
-fn admit(catalogue: &Catalogue, plugin: Plugin) -> Result<Arc<Plugin>, Trouble> {
-    let plugin = Arc::new(plugin);
+/// Serves `plugin` from now on, unless it conflicts with another.
+fn admit(state: &mut HostState, plugin: Arc<Plugin>, began: Instant) {
+    let name = plugin.name.to_string();
+    if let Some(conflict) = conflict(&state.catalogue, &plugin) {
+        let hint = conflict.hint().to_owned();
+        state.conflicting.insert(name.clone(), plugin);
+        // The other plugin has the queue.
+        state.claims.remove(&name);
+        return refuse(state, name, Trouble::Conflict(conflict.to_string(), Some(hint)));
+    }
+    let (digest, elapsed) = (&plugin.digest, began.elapsed());
+    match state.catalogue.good.get(&name) {
+        Some(old) => {
+            report::PluginReloaded { plugin: &name, old: &old.digest, digest, elapsed }.emit();
+        }
+        None => report::PluginLoaded { plugin: &name, digest, elapsed }.emit(),
+    }
+    state.catalogue.troubles.remove(&name);
+    state.claims.remove(&name);
+    state.catalogue.good.insert(name, plugin);
+}
+
+/// Keeps the version before, if there is one.
+fn refuse(state: &mut HostState, name: String, trouble: Trouble) {
+    let hint = trouble.hint();
+    let kept = state.catalogue.good.get(&name).map(|old| &old.digest as &dyn Display);
+    report::PluginRefused { plugin: &name, cause: &trouble, hint: hint.as_deref(), kept }.emit();
+    state.catalogue.troubles.insert(name, trouble);
+}
+
+/// Why `plugin` does not go with the others.
+fn conflict(catalogue: &Catalogue, plugin: &Arc<Plugin>) -> Option<Conflict> {
     let others = catalogue.good.values().filter(|other| other.name != plugin.name);
     // Last, so that a conflict is always the new one's.
-    match plan::plan(others.chain([&plugin])) {
-        Ok(_) => Ok(plugin),
-        Err((_, conflict)) => {
-            let hint = conflict.hint().to_owned();
-            Err(Trouble::Conflict(conflict.to_string(), Some(hint)))
-        }
-    }
+    plan::plan(others.chain([plugin])).err().map(|(_, conflict)| conflict)
 }

@@ -53,16 +53,20 @@ impl Dispatcher {
     /// ends; one whose queue is `held` is not begun.
     pub fn apply(&self, planned: &BTreeMap<String, Planned>, held: impl Fn(&str) -> bool) {
         let mut consumers = self.consumers();
-        consumers.retain(|key, consumer| {
-            planned.get(key).is_some_and(|planned| planned.consume == consumer.consume)
-        });
+        consumers.retain(|key, _| planned.contains_key(key));
         for (key, planned) in planned {
-            match consumers.get(key) {
-                Some(consumer) => consumer.update(planned, &self.shared),
-                None if held(key) => {}
-                None => {
-                    let consumer = Consumer::start(planned, &*self.broker, &self.shared);
+            match consumers.remove(key) {
+                Some(consumer) if consumer.consume == planned.consume => {
+                    consumer.update(planned, &self.shared);
                     consumers.insert(key.clone(), consumer);
+                }
+                None if held(key) => {}
+                old => {
+                    let new = Consumer::start(key, planned, &*self.broker, &self.shared);
+                    if let Some(old) = old {
+                        old.hand_over(&new);
+                    }
+                    consumers.insert(key.clone(), new);
                 }
             }
         }

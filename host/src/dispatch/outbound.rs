@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// How long a topology that was declared is taken to be there still. Delay queues live longer.
 const TRUSTED: Duration = Duration::from_secs(300);
 
+/// How long a move waits for the broker to take it before what it goes to is declared again: beyond
+/// `TRUSTED`, a delay queue that nobody uses may be gone before the delay is over.
+const CARRY_MAX: Duration = Duration::from_secs(60);
+
 /// The pause after a first failure; it doubles up to `PAUSE_MAX`.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -62,11 +66,16 @@ impl Outbound {
 
     async fn try_carry(&self, it: &Move) -> Result<(), String> {
         self.declare(&it.topology).await?;
-        self.broker.publish(it.publication.clone()).await.map_err(|error| {
+        let published = self.broker.publish(it.publication.clone());
+        let result = match tokio::time::timeout(CARRY_MAX, published).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("the broker takes no publications at the moment".to_owned()),
+        };
+        if result.is_err() {
             // Perhaps it is not there any more.
             self.forget(&it.topology);
-            error.to_string()
-        })
+        }
+        result
     }
 
     async fn declare(&self, topology: &Topology) -> Result<(), String> {

@@ -105,14 +105,22 @@ fn join(there: &mut Planned, lane: Lane) -> Result<(), Conflict> {
     let Some(first) = there.lanes.first() else { return Ok(()) };
     let (ours, theirs) = (&lane.subscription, &first.subscription);
     let queue = there.consume.queue.name.clone();
+    let differs = |setting| {
+        let (queue, other) = (queue.clone(), first.plugin.name.to_string());
+        Err(Conflict::Differs { queue, setting, other })
+    };
     if let Some(setting) = difference(&ours.consume, &theirs.consume) {
-        return Err(Conflict::Differs { queue, setting, other: first.plugin.name.to_string() });
+        return differs(setting);
+    }
+    let mut topology = there.consume.topology.clone();
+    if !merge(&mut topology, &ours.consume.topology) {
+        return differs("exchange");
     }
     let takes_all = |lane: &&Lane| lane.subscription.matcher.is_catch_all();
     if let Some(other) = there.lanes.iter().find(takes_all).filter(|_| takes_all(&&lane)) {
         return Err(Conflict::TwoTakeAll { queue, other: other.plugin.name.to_string() });
     }
-    merge(&mut there.consume.topology, &ours.consume.topology);
+    there.consume.topology = topology;
     there.consume.prefetch = there.consume.prefetch.max(ours.consume.prefetch);
     if ours.unmatched == Last::DeadLetter {
         there.unmatched = Last::DeadLetter;
@@ -139,7 +147,8 @@ fn difference(ours: &Consume, theirs: &Consume) -> Option<&'static str> {
     settings.into_iter().find(|(_, same)| !same).map(|(setting, _)| setting)
 }
 
-fn merge(into: &mut Topology, more: &Topology) {
+/// Adds what `more` declares besides. False if the two state different things about one exchange.
+fn merge(into: &mut Topology, more: &Topology) -> bool {
     fn add<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
         for item in more {
             if !into.contains(item) {
@@ -147,7 +156,16 @@ fn merge(into: &mut Topology, more: &Topology) {
             }
         }
     }
-    add(&mut into.exchanges, &more.exchanges);
+    for exchange in &more.exchanges {
+        match into.exchanges.iter_mut().find(|there| there.name == exchange.name) {
+            None => into.exchanges.push(exchange.clone()),
+            Some(there) if there == exchange || exchange.kind.is_none() => {}
+            // That one only says that it must be there.
+            Some(there) if there.kind.is_none() => there.clone_from(exchange),
+            Some(_) => return false,
+        }
+    }
     add(&mut into.queues, &more.queues);
     add(&mut into.bindings, &more.bindings);
+    true
 }

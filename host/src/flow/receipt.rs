@@ -35,6 +35,11 @@ impl Receipt {
         self.send(verdict)
     }
 
+    /// Whether the channel that the delivery came on is gone already, see [`Receipt::stale`].
+    pub fn is_stale(&self) -> bool {
+        self.verdicts.as_ref().is_some_and(UnboundedSender::is_closed)
+    }
+
     /// Waits until the channel that the delivery came on is gone: the broker delivers the event
     /// again, and settling has no effect any more.
     pub async fn stale(&self) {

@@ -87,6 +87,11 @@ pub fn manifest(
     Manifest::read(name, &path.with_extension("toml"), text, &layers.rules(name))
 }
 
+/// The queues that the plugin `name` consumes, as far as its manifest can be read.
+pub fn queues(name: &str, path: &Path, text: Option<&str>, layers: &Layers) -> Vec<String> {
+    Manifest::queues(name, &path.with_extension("toml"), text, &layers.rules(name))
+}
+
 /// From the files of the plugin `name` to one that can be called.
 ///
 /// # Errors

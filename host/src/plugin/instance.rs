@@ -7,14 +7,15 @@ use crate::capability::{Budget, Guest, LogLine, grants::Grants};
 use crate::flow::{Event, Fault, Outcome};
 use crate::telemetry::report;
 use crate::wit::v0_1::{self, Lowered, export};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 /// How long an instance is kept warm without being called.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// How long to wait for another plugin's instance to end when there are as many as the host allows.
+/// How long to wait for another instance to end when there are as many as the host allows.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Component handles (of files, streams, …) that a guest may hold.
@@ -30,8 +31,63 @@ pub struct Instances {
     limits: Limits,
     budget: Arc<Budget>,
     grants: Arc<Grants>,
-    /// Instances that are ready for their next event, the last used last.
-    idle: Mutex<Vec<Warm>>,
+    idle: Arc<Idle>,
+    spares: Spares,
+}
+
+/// Instances that are ready for their next event, the last used last.
+type Idle = Mutex<Vec<Warm>>;
+
+/// The idle instances of all plugins. They share the room of one engine, so that a plugin which
+/// keeps many warm must give some up when another has none.
+#[derive(Clone, Default)]
+pub struct Spares {
+    all: Arc<Mutex<Vec<Weak<Idle>>>>,
+    /// Calls that wait for room.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Spares {
+    fn join(&self, idle: &Arc<Idle>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|idle| idle.strong_count() > 0);
+        all.push(Arc::downgrade(idle));
+    }
+
+    /// Lets go of an instance of the plugin that has most to spare, and waits a little.
+    async fn make_room(&self) {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let most = all.iter().filter_map(Weak::upgrade).max_by_key(|idle| lock(idle).len());
+        let spare = most.and_then(|idle| {
+            let mut idle = lock(&idle);
+            (!idle.is_empty()).then(|| idle.remove(0))
+        });
+        if spare.is_some() {
+            return;
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        tokio::time::sleep(BUSY_PAUSE).await;
+    }
+}
+
+/// Counts one call that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock(idle: &Idle) -> MutexGuard<'_, Vec<Warm>> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Warm {
@@ -48,6 +104,7 @@ impl Instances {
         pre: export::HandlerPre<Guest>,
         limits: Limits,
         grants: Arc<Grants>,
+        spares: Spares,
     ) -> Self {
         let budget = Arc::new(Budget {
             memory: limits.memory,
@@ -58,7 +115,9 @@ impl Instances {
             log_lines: limits.log_lines,
             log_line_bytes: limits.log_line_bytes,
         });
-        Self { plugin, pre, limits, budget, grants, idle: Mutex::default() }
+        let idle = Arc::<Idle>::default();
+        spares.join(&idle);
+        Self { plugin, pre, limits, budget, grants, idle, spares }
     }
 
     /// Makes one instance, to see that it can be made, and keeps it if instances are reused.
@@ -66,16 +125,21 @@ impl Instances {
     /// # Errors
     /// The guest's own start-up code failed, or it needs more than its limits.
     pub async fn probe(&self) -> Result<(), Outcome> {
-        let mut store = self.store();
-        let made = tokio::time::timeout(self.limits.timeout, self.instantiate(&mut store)).await;
-        match made {
-            Ok(Ok(handler)) => {
-                self.put_back(Warm { store, handler, calls: 0, used: Instant::now() })
+        loop {
+            let mut store = self.store();
+            let made = self.instantiate(&mut store);
+            match tokio::time::timeout(self.limits.timeout, made).await {
+                Ok(Ok(handler)) => {
+                    self.put_back(Warm { store, handler, calls: 0, used: Instant::now() });
+                    return Ok(());
+                }
+                Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {
+                    self.spares.make_room().await;
+                }
+                Ok(Err(error)) => return Err(self.judge(&error, &store)),
+                Err(_) => return Err(self.timed_out()),
             }
-            Ok(Err(error)) => return Err(self.judge(&error, &store)),
-            Err(_) => return Err(self.timed_out()),
         }
-        Ok(())
     }
 
     /// Gives `event` to the guest.
@@ -94,7 +158,7 @@ impl Instances {
             let warm = self.take_idle();
             match tokio::time::timeout(self.limits.timeout, self.attempt(warm, event)).await {
                 Ok(Some(done)) => return done,
-                Ok(None) => tokio::time::sleep(BUSY_PAUSE).await,
+                Ok(None) => self.spares.make_room().await,
                 Err(_) => return (self.timed_out(), Vec::new()),
             }
         }
@@ -102,7 +166,7 @@ impl Instances {
 
     /// Lets go of instances that nobody needed for a while.
     pub fn sweep(&self) {
-        self.idle().retain(|warm| warm.used.elapsed() < IDLE_MAX);
+        lock(&self.idle).retain(|warm| warm.used.elapsed() < IDLE_MAX);
     }
 
     /// `None` if there are as many instances as the host allows.
@@ -213,18 +277,15 @@ impl Instances {
     }
 
     fn take_idle(&self) -> Option<Warm> {
-        self.idle().pop()
+        lock(&self.idle).pop()
     }
 
     fn put_back(&self, mut warm: Warm) {
         let reuse = self.limits.instance == Instance::Reuse;
-        if reuse && warm.calls < self.limits.max_invocations {
+        let wanted = self.spares.waiting.load(Ordering::Relaxed) == 0;
+        if reuse && wanted && warm.calls < self.limits.max_invocations {
             warm.used = Instant::now();
-            self.idle().push(warm);
+            lock(&self.idle).push(warm);
         }
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Warm>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,7 +6,7 @@ use super::abi::{self, Abi, Refusal};
 use super::compile::Compiler;
 use super::engine::{EngineLimits, engine};
 use super::inspect::{NotAComponent, inspect};
-use super::instance::Instances;
+use super::instance::{Instances, Spares};
 use super::manifest::Manifest;
 use crate::capability::{self, Guest, LogLine};
 use crate::flow::{Event, Outcome};
@@ -96,6 +96,7 @@ impl LoadError {
 pub struct Loader {
     compiler: Compiler,
     linker: Arc<Linker<Guest>>,
+    spares: Spares,
 }
 
 impl Loader {
@@ -107,7 +108,8 @@ impl Loader {
         let engine = engine(limits)?;
         let mut linker = Linker::new(&engine);
         capability::add_to_linker(&mut linker)?;
-        Ok(Self { compiler: Compiler::new(engine, cache), linker: Arc::new(linker) })
+        let compiler = Compiler::new(engine, cache);
+        Ok(Self { compiler, linker: Arc::new(linker), spares: Spares::default() })
     }
 
     /// Checks, compiles and starts the component `bytes` with this `digest`.
@@ -130,7 +132,8 @@ impl Loader {
         let pre = pre.map_err(|error| LoadError::Interface(format!("{error:#}")))?;
         let name: Arc<str> = name.into();
         let grants = Arc::new(manifest.grants.clone());
-        let instances = Instances::new(name.clone(), pre, manifest.limits.clone(), grants);
+        let (limits, spares) = (manifest.limits.clone(), self.spares.clone());
+        let instances = Instances::new(name.clone(), pre, limits, grants, spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
         Ok(Plugin { name, digest, manifest, abi, instances })

@@ -25,27 +25,56 @@ impl ConnectionUp<'_> {
     }
 }
 
-/// A connection was lost or refused, and is tried again.
+/// A connection is lost.
 pub struct ConnectionLost<'a> {
     /// `consume` or `publish`.
     pub role: &'static str,
-    /// One of a few words for the metric, e.g. `lost`, `refused`, `timeout`.
+    /// One of a few words for the metric, e.g. `heartbeat`, `closed`.
     pub reason: &'static str,
     /// What the broker or the system said.
     pub cause: &'a str,
-    /// Write it to the log. Counted it is in any case.
-    pub say: bool,
 }
 
 impl ConnectionLost<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        let Self { role, reason, cause, say } = self;
-        gauge!(name::CONNECTION_UP, "role" => role).set(0.0);
+        let Self { role, reason, cause } = self;
+        ConnectionClosed { role }.emit();
         counter!(name::RECONNECTS, "role" => role, "reason" => reason).increment(1);
-        if say {
-            warn!(role, reason, "not connected: {}", printable(cause, CAUSE_BYTES_MAX));
-        }
+        let reason = printable(cause, CAUSE_BYTES_MAX);
+        warn!(role, %reason, "lost the connection to the broker");
+    }
+}
+
+/// A connection is closed, as was asked for.
+pub struct ConnectionClosed {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+}
+
+impl ConnectionClosed {
+    /// Shows it.
+    pub fn emit(self) {
+        gauge!(name::CONNECTION_UP, "role" => self.role).set(0.0);
+        gauge!(name::CONNECTION_BLOCKED, "role" => self.role).set(0.0);
+    }
+}
+
+/// There is no connection; said once for each reason, and tried again by itself.
+pub struct ConnectFailed<'a> {
+    /// `consume` or `publish`.
+    pub role: &'static str,
+    /// What the broker or the system said.
+    pub cause: &'a str,
+}
+
+impl ConnectFailed<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { role, cause } = self;
+        ConnectionClosed { role }.emit();
+        let reason = printable(cause, CAUSE_BYTES_MAX);
+        warn!(role, %reason, "no connection to the broker, trying on");
     }
 }
 

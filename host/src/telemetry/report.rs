@@ -4,7 +4,9 @@
 //! Levels by what an operator must do: error = act, warn = recovered, info = life cycle, debug =
 //! per plugin, trace = per event. What guests or the network said is made printable here.
 
-pub use super::connection::{ConnectionBlocked, ConnectionLost, ConnectionUp};
+pub use super::connection::{
+    ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost, ConnectionUp,
+};
 
 use super::{SubscriptionMetrics, metrics::name, text::printable};
 use crate::flow::{Outcome, Settlement};
@@ -16,8 +18,6 @@ use tracing::{Level, debug, error, info, trace, warn};
 const REASON_BYTES_MAX: usize = 1024;
 /// The longest name from the network in a log line. AMQP's short strings have at most 255 bytes.
 const NAME_BYTES_MAX: usize = 255;
-/// The longest line of a guest, in bytes.
-const GUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// The target of guests' own lines.
 const GUEST: &str = "guest";
 
@@ -152,7 +152,7 @@ pub struct GuestLog<'a> {
     pub level: Level,
     /// Where it comes from: the guest's own name for it, or `stdout` or `stderr`.
     pub context: &'a str,
-    /// The line.
+    /// The line, printable.
     pub message: &'a str,
 }
 
@@ -162,13 +162,7 @@ impl GuestLog<'_> {
         let Self { plugin, level, context, message } = self;
         macro_rules! line {
             ($level:ident) => {
-                $level!(
-                    target: GUEST,
-                    plugin,
-                    context = %short(context),
-                    "{}",
-                    printable(message, GUEST_LINE_BYTES_MAX)
-                )
+                $level!(target: GUEST, plugin, context = %short(context), "{message}")
             };
         }
         match level {
@@ -328,25 +322,20 @@ fn set_active(plugin: &str, digest: &dyn Display, active: bool) {
     gauge!(name::PLUGIN_INFO, &labels).set(if active { 1.0 } else { 0.0 });
 }
 
-/// A settlement did not reach the broker: it will deliver the event again.
+/// The channel was gone before an event was settled: the broker delivers it again.
 pub struct AckLost<'a> {
-    /// Whose event it is.
-    pub subscription: &'a SubscriptionMetrics,
-    /// The AMQP property, empty if it has none.
-    pub message_id: &'a str,
+    /// As the subscription names it.
+    pub queue: &'a str,
+    /// How many events.
+    pub lost: u64,
 }
 
 impl AckLost<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        let Self { subscription, message_id } = self;
-        subscription.ack_lost.increment(1);
-        debug!(
-            plugin = subscription.plugin,
-            queue = subscription.queue,
-            message_id = %short(message_id),
-            "the channel was gone before the ack: the event comes again"
-        );
+        let Self { queue, lost } = self;
+        counter!(name::ACK_LOST, "queue" => queue.to_owned()).increment(lost);
+        debug!(queue, lost, "the channel was gone before the ack: the event comes again");
     }
 }
 

@@ -14,7 +14,6 @@ pub struct SubscriptionMetrics {
     pub(super) handler_seconds: Histogram,
     pub(super) retries: Counter,
     pub(super) dead_letters: Counter,
-    pub(super) ack_lost: Counter,
     inflight: Gauge,
     ok: Counter,
     retry: Counter,
@@ -26,6 +25,8 @@ impl SubscriptionMetrics {
     /// Registers them, so that they are shown as 0 before the first event.
     pub fn new(plugin: &str, queue: &str) -> Self {
         let labels = [("plugin", plugin.to_owned()), ("queue", queue.to_owned())];
+        // Moved by the broker, which does not know whose events are in the queue.
+        let _registered = counter!(name::ACK_LOST, "queue" => queue.to_owned());
         let outcome = |kind| outcome_counter(plugin, queue, kind, kind);
         Self {
             plugin: plugin.to_owned(),
@@ -35,7 +36,6 @@ impl SubscriptionMetrics {
             handler_seconds: histogram!(name::HANDLER_SECONDS, &labels),
             retries: counter!(name::RETRIES, &labels),
             dead_letters: counter!(name::DEAD_LETTERS, &labels),
-            ack_lost: counter!(name::ACK_LOST, &labels),
             inflight: gauge!(name::INFLIGHT, &labels),
             ok: outcome("ok"),
             retry: outcome("retry"),

@@ -71,10 +71,11 @@ fn a_delivery_and_a_lost_ack_are_counted() {
     let age = Some(Duration::from_secs(2));
     DeliveryReceived { subscription: &orders, message_id: "", attempt: 1, age }.emit();
     DeliveryReceived { subscription: &orders, message_id: "", attempt: 1, age: None }.emit();
-    AckLost { subscription: &orders, message_id: "" }.emit();
+    AckLost { queue: "lost-here", lost: 1 }.emit();
     has("received", "wabbit_deliveries_total{plugin=\"received\",queue=\"q\"} 2");
     has("received", "wabbit_event_age_seconds_count{plugin=\"received\",queue=\"q\"} 1");
-    has("received", "wabbit_ack_lost_total{plugin=\"received\",queue=\"q\"} 1");
+    let page = metrics::init().unwrap().render();
+    assert!(page.contains("wabbit_ack_lost_total{queue=\"lost-here\"} 1"), "{page}");
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn traps_consumers_and_connections_are_shown() {
     ConnectionBlocked { role: "shown", reason: Some("memory") }.emit();
     assert!(page().contains("wabbit_connection_up{role=\"shown\"} 1\n"));
     assert!(page().contains("wabbit_connection_blocked{role=\"shown\"} 1\n"));
-    ConnectionLost { role: "shown", reason: "lost", cause: "eof", say: true }.emit();
+    ConnectionLost { role: "shown", reason: "lost", cause: "eof" }.emit();
     assert!(page().contains("wabbit_connection_up{role=\"shown\"} 0\n"));
     assert!(page().contains("wabbit_reconnects_total{role=\"shown\",reason=\"lost\"} 1\n"));
 }

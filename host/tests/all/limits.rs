@@ -1,9 +1,10 @@
 //! Whatever a guest does, its event ends, a neighbour's events are handled meanwhile, and the plugin
 //! itself handles its next event.
 
-use crate::support::guest;
-use crate::support::host::{Setup, TestHost, loader};
-use wabbit::flow::{Event, Field};
+use crate::support::host::TestHost;
+use crate::support::setup::{Setup, granted, loader};
+use crate::support::{guest, header};
+use wabbit::flow::Event;
 use wabbit::plugin::engine::EngineLimits;
 
 /// Gives `script` to a plugin with these `[limits]` and sees that it ends as `class`.
@@ -22,10 +23,6 @@ async fn ends(class: &str, limits: &str, script: &str) -> Event {
 fn victim(setup: Setup, limits: &str) -> Setup {
     let manifest = format!("retry = {{ attempts = 1 }}\n[limits]\n{limits}");
     setup.queue("out").scripted("victim", &manifest)
-}
-
-fn header<'a>(event: &'a Event, name: &str) -> &'a str {
-    event.properties.headers.get(name).and_then(Field::as_text).unwrap_or_default()
 }
 
 fn reason(event: &Event) -> &str {
@@ -102,16 +99,16 @@ async fn a_string_of_100_mib_does_not_reach_the_host() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_cut_where_it_is_too_long() {
-    let host = victim(TestHost::new(), "log-lines = 20").start().await;
+    let host = victim(TestHost::new(), "log-lines = 20\ncpu = \"20s\"").start().await;
     for flood in ["log-flood", "print-flood"] {
-        host.send("victim", &format!(r#"["{flood}:100000", "publish::~out"]"#)).await;
+        host.send("victim", &format!(r#"["{flood}:10000", "publish::~out"]"#)).await;
         host.take("out").await;
     }
     let log = host.log("victim");
     let lines = |text: &str| log.iter().filter(|line| line.contains(text)).count();
     assert_eq!(lines(" guest: "), 2 * 20);
     assert_eq!(lines("the log of an event was cut after 20 lines"), 2, "{log:#?}");
-    assert_eq!(lines("left_out=99980"), 2, "{log:#?}");
+    assert_eq!(lines("left_out=9980"), 2, "{log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,11 +153,11 @@ async fn what_a_guest_needs_to_start_is_limited_too() {
 /// The engine has room for so few instances that one that is not let go of would be missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_that_ended_badly_are_let_go_of() {
-    let limits = "cpu = \"10ms\"\ntimeout = \"5s\"\nmemory = \"4MiB\"\nlog-lines = 0";
+    let limits = "cpu = \"100ms\"\ntimeout = \"5s\"\nmemory = \"4MiB\"\nlog-lines = 0";
     let own = loader(EngineLimits { instances: 4, memory: 16 << 20 });
     let host = victim(TestHost::new(), limits).loader(own).start().await;
-    let bad = ["panic", "memory-bomb", "stack-overflow", "loop", "exit:1"];
-    for script in bad.iter().cycle().take(200) {
+    let bad = ["panic", "memory-bomb", "stack-overflow", "exit:1"];
+    for script in bad.iter().cycle().take(180).chain(&["loop"; 20]) {
         host.send("victim", script).await;
     }
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
@@ -168,25 +165,51 @@ async fn instances_that_ended_badly_are_let_go_of() {
         let dead = host.take("victim.dlq").await;
         *seen.entry(header(&dead, "x-exception-type").to_owned()).or_default() += 1;
     }
-    let expected = [("cpu", 40), ("memory", 40), ("trap", 120)];
+    let expected = [("cpu", 20), ("memory", 45), ("trap", 135)];
     assert_eq!(seen, expected.map(|(class, count)| (class.to_owned(), count)).into());
     host.send("victim", "publish::~out").await;
     host.take("out").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fresh_instance_knows_nothing_of_the_event_before() {
-    let manifest = "[limits]\ninstance = \"fresh\"";
-    let host = TestHost::new()
-        .queue("out")
-        .plugin("orders", guest("scripted"), &crate::support::host::granted(manifest))
+async fn instances_may_be_fresh_for_each_event_or_after_some() {
+    for limits in ["instance = \"fresh\"", "max-invocations = 3"] {
+        let own = loader(EngineLimits { instances: 4, memory: 64 << 20 });
+        let host = victim(TestHost::new(), limits).loader(own).start().await;
+        for _ in 0..50 {
+            host.send("victim", "publish::~out").await;
+        }
+        for _ in 0..50 {
+            host.take("out").await;
+        }
+    }
+}
+
+/// Warm instances of one plugin must not take the room that another one needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_with_many_warm_instances_leaves_room_for_others() {
+    let own = loader(EngineLimits { instances: 4, memory: 64 << 20 });
+    let host = victim(TestHost::new(), "")
+        .scripted("neighbour", "[limits]\ninstance = \"fresh\"")
+        .loader(own)
         .start()
         .await;
-    let random = r#"{"publish": {"key": "~out", "body": "x"}}"#;
-    for _ in 0..50 {
-        host.send("orders", random).await;
-    }
-    for _ in 0..50 {
+    for round in 0..3 {
+        for _ in 0..8 {
+            host.send("victim", r#"["sleep:50", "publish::~out"]"#).await;
+        }
+        for _ in 0..8 {
+            host.take("out").await;
+        }
+        host.send("neighbour", "publish::~out").await;
+        host.take("out").await;
+        // A new version needs room too.
+        let limits = format!("[limits]\ntimeout = \"{round}5s\"");
+        host.put_manifest("late", &granted(&limits));
+        host.put("late", guest("scripted"));
+        host.consumes("late").await;
+        host.send("late", "publish::~out").await;
         host.take("out").await;
     }
+    assert_eq!(host.host.unready(), [""; 0]);
 }

@@ -1,19 +1,26 @@
 //! The one integration-test binary: wasmtime is linked once. `cargo xtask test` builds the guests,
 //! starts a private RabbitMQ and runs it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "clippy's exception for tests does not see the helpers of tests"
+)]
 
+mod cli;
 mod conformance;
-mod layout;
-mod readme;
-mod limits;
 mod guests;
+mod layout;
+mod limits;
 mod plugins;
+mod proof;
+mod rabbitmq;
+mod readme;
 mod reload;
 mod settling;
 mod sharing;
 mod shutdown;
 mod support;
-mod cli;
-mod rabbitmq;
 mod tls;
-mod proof;
+mod transit;
 mod unreadable;

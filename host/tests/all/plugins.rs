@@ -1,8 +1,9 @@
 //! Files that can't be served: each is told apart and explained, the others go on, and all is well
 //! as soon as the file is.
 
-use crate::support::guest;
-use crate::support::host::{TestHost, granted};
+use crate::support::host::TestHost;
+use crate::support::setup::granted;
+use crate::support::{guest, header};
 use std::fs::File;
 
 /// What `wasm-tools` calls a core module: the magic number and the version of one.
@@ -146,4 +147,29 @@ async fn a_queue_with_other_settings_stops_only_its_own_subscription() {
     host.ready().await;
     host.send("orders", "publish::~out").await;
     host.take("out").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hosts_configuration_narrows_what_a_manifest_asks_for() {
+    let asked = "[grants]\npublish = [\":#\"]\nvariables = { currency = \"EUR\" }";
+    let host = TestHost::new()
+        .queue("out")
+        .queue("secret")
+        .scripted("orders", &format!("[limits]\ntimeout = \"1h\"\n{asked}"))
+        .overrides(
+            "orders",
+            "retry = { attempts = 1 }\n[limits]\ntimeout = \"100ms\"\n\
+             [grants]\npublish = [\":~out\"]\nvariables = { currency = \"CHF\" }",
+        )
+        .start()
+        .await;
+    host.send("orders", "report:variables::~out").await;
+    assert_eq!(host.take_text("out").await, r#"[["currency","CHF"]]"#);
+    host.send("orders", "publish::~secret").await;
+    let dead = host.take("orders.dlq").await;
+    let reason = header(&dead, "x-exception-message");
+    assert!(reason.contains("the grants do not cover"), "{reason}");
+    host.send("orders", "sleep:3600000").await;
+    let dead = host.take("orders.dlq").await;
+    assert_eq!((dead.attempt, header(&dead, "x-exception-type")), (1, "timeout"));
 }

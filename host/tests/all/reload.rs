@@ -1,6 +1,7 @@
 //! Plugins that come, change and go while events flow.
 
-use crate::support::host::{TestHost, granted};
+use crate::support::host::TestHost;
+use crate::support::setup::{Site, granted, on_both};
 use crate::support::{eventually, guest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -9,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use wabbit::broker::ExchangeKind;
 use wabbit::flow::{Properties, Publication};
+
+on_both! {
+    while_a_subscription_changes_each_event_is_handled_once
+}
 
 const VERSIONS: &str = "[grants]\npublish = [\"versions:#\"]";
 
@@ -55,6 +60,10 @@ async fn new_code_leaves_the_consumer_alone() {
     assert_eq!(version(&host).await, "version-b");
     assert_eq!(consuming_since(&host), since);
     assert!(since.is_some());
+    let results = |result| [("plugin", "orders"), ("result", result)];
+    host.counts("wabbit_plugin_reloads_total", &results("loaded"), 1.0).await;
+    host.counts("wabbit_plugin_reloads_total", &results("reloaded"), 1.0).await;
+    host.counts("wabbit_plugin_info", &[("plugin", "orders")], 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,13 +209,19 @@ async fn under_load_nothing_is_lost_and_every_effect_is_by_an_active_version() {
     const RELOADS: usize = 20;
     let host = versions().await;
     let (a, b) = (guest("version-a"), guest("version-b"));
-    let (done, published) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (replaced, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let published = AtomicUsize::new(0);
     let publishing = async {
-        while !done.load(Relaxed) {
-            let message_id = Some(published.load(Relaxed).to_string());
+        let mut last = false;
+        while !last {
+            // Whoever takes events knows which one is the last before it comes.
+            last = replaced.load(Relaxed);
+            let n = published.fetch_add(1, Relaxed);
+            ended.store(last, Relaxed);
+            let message_id = Some(n.to_string());
             host.send_with("orders", "", Properties { message_id, ..Properties::default() }).await;
             // Some pile up, and the other tests get their turn.
-            if published.fetch_add(1, Relaxed) % 20 == 0 {
+            if n.is_multiple_of(20) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -217,11 +232,11 @@ async fn under_load_nothing_is_lost_and_every_effect_is_by_an_active_version() {
             host.put("orders", next);
             host.serves("orders", next).await;
         }
-        done.store(true, Relaxed);
+        replaced.store(true, Relaxed);
     };
     let taking = async {
         let mut seen = BTreeMap::<String, String>::new();
-        while !done.load(Relaxed) || seen.len() < published.load(Relaxed) {
+        while !ended.load(Relaxed) || seen.len() < published.load(Relaxed) {
             let event = host.take("out").await;
             let id = event.properties.message_id.expect("a message-id");
             let by = String::from_utf8(event.body).unwrap();
@@ -261,4 +276,45 @@ async fn an_event_ends_with_the_version_that_it_began_with() {
     eventually("it is gone", || host.status("orders").is_none()).await;
     host.take("out").await;
     host.has_depth("orders", (0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_versions_the_last_one_counts() {
+    let host = versions().await;
+    let (a, b) = (guest("version-a"), guest("version-b"));
+    for n in 0..40 {
+        host.put("orders", [&b[..], b"garbage", &a][n % 3]);
+        tokio::task::yield_now().await;
+    }
+    host.put("orders", &b);
+    host.serves("orders", &b).await;
+    assert_eq!(version(&host).await, "version-b");
+}
+
+async fn while_a_subscription_changes_each_event_is_handled_once(site: Site) {
+    const EVENTS: usize = 400;
+    const CHANGES: usize = 8;
+    let with = |prefetch: usize| granted(&format!("[[subscription]]\nprefetch = {prefetch}"));
+    let host = TestHost::on(site).queue("out").scripted("orders", &with(10)).start().await;
+    for n in 0..EVENTS {
+        let publish = format!(r#"{{"publish": {{"key": "~out", "body": "{n}"}}}}"#);
+        host.send("orders", &format!(r#"["sleep:10", {publish}]"#)).await;
+    }
+    let changing = async {
+        for n in 0..CHANGES {
+            let before = consuming_since(&host);
+            host.put_manifest("orders", &with(20 + n));
+            eventually("it consumes anew", || consuming_since(&host) != before).await;
+            host.ready().await;
+        }
+    };
+    let taking = async {
+        let mut seen = BTreeSet::new();
+        while seen.len() < EVENTS {
+            let n = host.take_text("out").await;
+            assert!(seen.insert(n.clone()), "{n} twice");
+        }
+    };
+    tokio::join!(changing, taking);
+    host.finds_empty("out").await;
 }

@@ -1,10 +1,14 @@
 //! `amqps://`: an authority of one's own, and a broker that asks for a client's certificate.
-#![allow(clippy::unwrap_used, reason = "clippy's exception for tests does not see helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy's exception for tests does not see the helpers of tests"
+)]
 
 use crate::support::process::Place;
 use crate::support::python::Script;
 use crate::support::rabbit::{Vhost, address};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// PEM files `ca`, `server`, `server.key`, `client`, `client.key`, and `other`, another authority.
 fn certificates() -> Place {
@@ -13,7 +17,8 @@ fn certificates() -> Place {
     place = place.file("ca.pem", ca).file("other.pem", authority().0);
     for name in ["server", "client"] {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&key, &issuer).unwrap();
         place = place.file(&format!("{name}.pem"), certificate.pem());
         place = place.file(&format!("{name}.key"), key.serialize_pem());
@@ -24,6 +29,7 @@ fn certificates() -> Place {
 fn authority() -> (String, Issuer<'static, KeyPair>) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), Issuer::new(params, key))
@@ -57,7 +63,9 @@ async fn a_custom_authority_and_a_client_certificate_are_used() {
     let place = certificates();
     let secured = Secured::new(&place).await;
     let toml = format!("[broker.tls]\nca = \"ca.pem\"\n{CLIENT}");
-    let place = place.plugin("orders", "scripted", "[grants]\npublish = [\":out\"]\n").file("wabbit.toml", toml);
+    let place = place
+        .plugin("orders", "scripted", "[grants]\npublish = [\":out\"]\n")
+        .file("wabbit.toml", toml);
     let args = ["publish", "", "nobody", "--broker", &secured.url];
     place.wabbit(&args).await.fails(1, &["no queue took it"]);
     let host = place.run(&secured.url).await;

@@ -29,10 +29,16 @@ pub struct Options {
     broker: String,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { keep: false, broker: "memory:".to_owned() }
+    }
+}
+
 impl Options {
     /// `None` when the arguments make no sense.
     pub fn parse(mut arguments: &[&str]) -> Option<Options> {
-        let mut options = Options { keep: false, broker: "memory:".to_owned() };
+        let mut options = Options::default();
         loop {
             arguments = match arguments {
                 [] => return Some(options),

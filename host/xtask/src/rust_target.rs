@@ -4,7 +4,7 @@
 use crate::machine::install;
 use crate::process::{output, say};
 use anyhow::{Context, Result};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -89,6 +89,16 @@ impl Target {
             command.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", flags);
         }
         Ok(command)
+    }
+
+    /// What [`Self::prepare`] puts into the environment, as `NAME=VALUE` lines.
+    pub fn environment(self) -> Result<String> {
+        let mut command = Command::new("cargo");
+        let prepared = self.prepare(&mut command)?.get_envs();
+        let line = |(name, value): (&OsStr, Option<&OsStr>)| {
+            Some(format!("{}={}\n", name.to_str()?, value?.to_str()?))
+        };
+        Ok(prepared.filter_map(line).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::broker::Node;
 use crate::process::{root, say, status};
-use crate::{guests, lints, machine, rust_target};
+use crate::{demo, guests, lints, machine, rust_target};
 use anyhow::Result;
 use std::process::{Command, ExitCode};
 
@@ -20,16 +20,22 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     let python = machine::python()?;
     lints::dependencies()?;
     lints::clippy()?;
+    if arguments.is_empty() {
+        say("cargo xtask demo");
+        demo::run(&demo::Options::default())?;
+    }
     node.wait_ready()?;
 
     say("cargo test --workspace");
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace"]).args(arguments).current_dir(root());
+    cargo.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+    cargo.args(arguments).current_dir(root());
     cargo.env("WABBIT_TEST_AMQP", node.amqp_url());
     cargo.env("WABBIT_TEST_MANAGEMENT", node.management_url());
     cargo.env("WABBIT_TEST_RABBITMQCTL", node.rabbitmqctl());
     cargo.env("WABBIT_TEST_GUESTS", guests::folder());
     cargo.env("WABBIT_TEST_PYTHON", python);
+    cargo.env("WABBIT_TEST_GUEST_ENV", target.environment()?);
     let status = status(&mut cargo)?;
     drop(node);
     // A signal has no code.

@@ -3,6 +3,7 @@
 
 use super::CLOSE_LIMIT;
 use crate::flow::Verdict;
+use crate::telemetry::report;
 use futures_util::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
@@ -94,14 +95,7 @@ impl Acker {
             lost += u64::from(is_ack(&verdict));
         }
         if lost > 0 {
-            metrics::counter!("wabbit_ack_lost_total", "queue" => self.queue.clone())
-                .increment(lost);
-            let queue = &self.queue;
-            tracing::warn!(
-                queue,
-                lost,
-                "acks were lost with their channel, the broker delivers again"
-            );
+            report::AckLost { queue: &self.queue, lost }.emit();
         }
     }
 }

@@ -77,11 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_reason_is_said_once() {
+    fn each_reason_is_said_once() {
         let mut rarely = Rarely::default();
         assert!(rarely.now("away"));
         assert!(!rarely.now("away"));
         assert!(rarely.now("wrong password"));
+        assert!(!rarely.now("away"));
         rarely.reset();
         assert!(rarely.now("wrong password"));
     }

@@ -3,13 +3,13 @@
 //! which settles what is delivered here.
 
 use super::acker::{Acker, Flushing};
-use super::backoff::{Backoff, Rarely};
+use super::backoff::Backoff;
 use super::convert::{properties, short};
 use super::error::words;
 use super::link::{Link, Open};
 use super::{STEP_LIMIT, declare};
 use crate::broker::arrival::Arrival;
-use crate::broker::{Consume, State, Status, TopologyError};
+use crate::broker::{Consume, State, Status};
 use crate::flow::{Delivery, Receipt, Verdict};
 use futures_util::StreamExt;
 use lapin::Channel;
@@ -62,7 +62,6 @@ impl Consumer {
     /// Runs until it is cancelled.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut rarely = Rarely::default();
         let mut named = None;
         loop {
             let Some(open) = self.cancel.run_until_cancelled(self.connection()).await else {
@@ -72,9 +71,6 @@ impl Consumer {
             if lived >= GOOD_AFTER {
                 backoff = Backoff::default();
             }
-            if lived > Duration::ZERO {
-                rarely.reset();
-            }
             let reason = match end {
                 End::Cancelled => break,
                 End::ConnectionLost(reason) => {
@@ -83,13 +79,6 @@ impl Consumer {
                 }
                 End::Failed(reason) => reason,
             };
-            if rarely.now(&reason) {
-                let queue = match self.consume.queue.name.as_str() {
-                    "" => "(named by the server)",
-                    name => name,
-                };
-                tracing::warn!(queue, reason, "not consuming, trying on");
-            }
             self.tell(State::Down { reason });
             tokio::select! {
                 () = self.cancel.cancelled() => break,
@@ -103,13 +92,7 @@ impl Consumer {
     }
 
     fn tell(&self, state: State) {
-        self.status.send_if_modified(|status| {
-            let news = status.state != state;
-            if news {
-                *status = Status::now(state);
-            }
-            news
-        });
+        Status::tell(&self.status, state);
     }
 
     async fn connection(&self) -> Arc<Open> {
@@ -147,7 +130,6 @@ impl Consumer {
         };
         tokio::spawn(acker.run(flushing));
         let since = Instant::now();
-        tracing::info!(queue = &*live.queue, prefetch = self.consume.prefetch, "consuming");
         self.tell(State::Live { queue: live.queue.to_string() });
         let channel = live.channel.clone();
         let end = self.forward(live, settle, open).await;
@@ -181,7 +163,7 @@ impl Consumer {
         let before = named.take().filter(|(with, _)| with.generation == open.generation);
         let before = before.as_ref().map(|(_, name)| name.as_str());
         let declared = declare::subscription(open.connection(), &self.consume, before).await;
-        let queue = declared.map_err(told)?;
+        let queue = declared.map_err(|error| error.told())?;
         if self.consume.queue.name.is_empty() {
             *named = Some((Arc::clone(open), queue.clone()));
         }
@@ -276,13 +258,6 @@ fn into_delivery(
     };
     let receipt = Receipt::new(delivery.delivery_tag, settle.clone());
     Delivery { event: arrival.into_event(), receipt }
-}
-
-fn told(error: TopologyError) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error}; hint: {hint}"),
-        None => error.to_string(),
-    }
 }
 
 async fn step<T>(what: &str, request: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {

@@ -7,6 +7,7 @@ use super::backoff::{Backoff, Rarely};
 use super::uri::Config;
 use super::wire::{self, Wired};
 use crate::broker::LinkHealth;
+use crate::telemetry::report;
 use futures_util::StreamExt;
 use lapin::{Connection, ErrorKind, Event};
 use std::sync::Arc;
@@ -68,7 +69,7 @@ impl Link {
     ) -> Arc<Self> {
         let view = watch::Sender::new(View::default());
         let link = Arc::new(Self { role, config, view, stop, done: CancellationToken::new() });
-        link.gauges(false, false);
+        report::ConnectionClosed { role }.emit();
         let supervised = Arc::clone(&link);
         tokio::spawn(async move {
             supervised.supervise().await;
@@ -142,19 +143,13 @@ impl Link {
                     if since.elapsed() >= GOOD_AFTER {
                         backoff = Backoff::default();
                     }
-                    tracing::warn!(role = self.role, reason, "lost the connection to the broker");
-                    let labels = [("role", self.role), ("reason", kind)];
-                    metrics::counter!("wabbit_reconnects_total", &labels).increment(1);
+                    report::ConnectionLost { role: self.role, reason: kind, cause: &reason }.emit();
                 }
                 Err(error) => {
                     let reason = error.to_string();
                     self.view.send_modify(|view| view.reason = Some(reason.clone()));
                     if rarely.now(&reason) {
-                        tracing::warn!(
-                            role = self.role,
-                            reason,
-                            "no connection to the broker, trying on"
-                        );
+                        report::ConnectFailed { role: self.role, cause: &reason }.emit();
                     }
                     if error.is_refusal() {
                         backoff.at_least(REFUSED_DELAY);
@@ -177,7 +172,7 @@ impl Link {
             let Some(uri) = self.config.uris.get(*next % self.config.uris.len()) else { break };
             match wire::open(uri, &self.config, &name).await {
                 Ok(wired) => {
-                    tracing::info!(role = self.role, broker = %uri, "connected");
+                    report::ConnectionUp { role: self.role, address: &uri.to_string() }.emit();
                     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
                     return Ok(Open { wired, generation, lost: CancellationToken::new() });
                 }
@@ -197,7 +192,6 @@ impl Link {
     async fn live(&self, open: Open) -> Option<(&'static str, String)> {
         let mut events = Box::pin(open.connection().events_listener());
         let open = Arc::new(open);
-        self.gauges(true, false);
         self.view.send_replace(View { open: Some(Arc::clone(&open)), ..View::default() });
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut reason = None;
@@ -233,29 +227,19 @@ impl Link {
                 "the broker did not confirm the end of the connection"
             );
         }
+        report::ConnectionClosed { role: self.role }.emit();
         self.gone(open, reason);
     }
 
     fn gone(&self, open: &Open, reason: &str) {
         open.lost.cancel();
         open.wired.cut();
-        self.gauges(false, false);
         self.view.send_replace(View { reason: Some(reason.to_owned()), ..View::default() });
     }
 
     fn blocked(&self, why: Option<String>) {
-        match &why {
-            Some(why) => tracing::warn!(role = self.role, why, "the broker takes no publications"),
-            None => tracing::info!(role = self.role, "the broker takes publications again"),
-        }
-        self.gauges(true, why.is_some());
+        report::ConnectionBlocked { role: self.role, reason: why.as_deref() }.emit();
         self.view.send_modify(|view| view.blocked = why);
-    }
-
-    fn gauges(&self, up: bool, blocked: bool) {
-        let gauge = |up: bool| f64::from(u8::from(up));
-        metrics::gauge!("wabbit_connection_up", "role" => self.role).set(gauge(up));
-        metrics::gauge!("wabbit_connection_blocked", "role" => self.role).set(gauge(blocked));
     }
 }
 

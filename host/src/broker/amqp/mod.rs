@@ -111,7 +111,7 @@ impl Broker for AmqpBroker {
         mode: Mode,
     ) -> BoxFuture<'a, Result<(), TopologyError>> {
         async move {
-            let open = self.publish.open().await;
+            let open = self.publish.writable().await;
             declare::shared(open.connection(), topology, mode).await
         }
         .boxed()

@@ -14,8 +14,12 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
+/// For the broker to confirm a publication; a queue that has lost its majority never does, and must
+/// not keep a channel from others.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// As many publications are in flight at once.
 const CHANNELS_MAX: usize = 64;
 /// Room that a content header needs beside the table: thirteen properties, none over 256 bytes.
@@ -66,7 +70,11 @@ impl Publisher {
                 )
                 .await;
             let confirmed = match sent {
-                Ok(confirm) => confirm.await,
+                Ok(confirm) => match tokio::time::timeout(CONFIRM_LIMIT, confirm).await {
+                    Ok(confirmed) => confirmed,
+                    // The channel goes with it: its confirm may come yet.
+                    Err(_) => return Err(PublishError::Lost(unconfirmed())),
+                },
                 Err(error) => Err(error),
             };
             return match confirmed {
@@ -131,6 +139,10 @@ async fn confirming(open: &Open) -> lapin::Result<Channel> {
     let channel = open.connection().create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(channel)
+}
+
+fn unconfirmed() -> String {
+    format!("the broker did not confirm it within {} s", CONFIRM_LIMIT.as_secs())
 }
 
 fn is_unsent(error: &lapin::Error) -> bool {

@@ -23,7 +23,9 @@ impl Refusal {
     pub(super) fn about(self, what: String) -> TopologyError {
         let Self { code, text } = self;
         match code {
-            Some(406) => TopologyError::Mismatch { what, difference: text },
+            Some(406) if text.contains("inequivalent") => {
+                TopologyError::Mismatch { what, difference: text }
+            }
             Some(403) => TopologyError::Forbidden { what, reason: text },
             // A binding names two things; the broker says which of them is missing.
             Some(404) => TopologyError::Missing { what: missing(&text).unwrap_or(what) },

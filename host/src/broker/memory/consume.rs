@@ -45,7 +45,6 @@ impl Life {
                 () = self.session.closing.cancelled() => {}
             }
         };
-        let mut said = String::new();
         loop {
             let reason = match self.consume() {
                 Ok((queue, consumer, lost)) => {
@@ -61,10 +60,6 @@ impl Life {
                 }
                 Err(reason) => reason,
             };
-            if said != reason {
-                tracing::warn!(queue = self.consume.queue.name, reason, "not consuming, trying on");
-                said.clone_from(&reason);
-            }
             self.say(State::Down { reason });
             tokio::select! {
                 () = ended() => break,
@@ -75,7 +70,7 @@ impl Life {
     }
 
     fn say(&self, state: State) {
-        self.report.send_replace(Status::now(state));
+        Status::tell(&self.report, state);
     }
 
     /// Declares and consumes: the queue's name, the consumer's id, and what ends when the consumer
@@ -92,7 +87,7 @@ impl Life {
             core.consume(&queue, consumer);
             Ok::<_, crate::broker::TopologyError>(queue)
         });
-        let queue = queue.map_err(|error| error.to_string())?;
+        let queue = queue.map_err(|error| error.told())?;
         tokio::spawn(settle(self.shared.clone(), self.session.clone(), queue.clone(), id, settled));
         Ok((queue, id, lost))
     }

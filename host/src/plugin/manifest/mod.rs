@@ -73,12 +73,36 @@ pub struct ManifestError(#[from] pub Problems);
 impl Manifest {
     /// Reads the manifest `text` of the plugin `name` from the file `path`; without text, the
     /// defaults. The host's defaults lie under it, its overrides over it.
+    ///
+    /// # Errors
+    /// Every mistake in it.
     pub fn read(
         name: &str,
         path: &Path,
         text: Option<&str>,
         rules: &Rules<'_>,
     ) -> Result<Self, ManifestError> {
+        let (manifest, report) = Self::read_leniently(name, path, text, rules)?;
+        Ok(report.result(manifest)?)
+    }
+
+    /// The queues that the plugin consumes, as far as its manifest can be read.
+    pub fn queues(name: &str, path: &Path, text: Option<&str>, rules: &Rules<'_>) -> Vec<String> {
+        match Self::read_leniently(name, path, text, rules) {
+            Ok((manifest, _)) => {
+                manifest.subscriptions.into_iter().map(|it| it.consume.queue.name).collect()
+            }
+            Err(_) => vec![name.to_owned()],
+        }
+    }
+
+    /// What is wrong is in the report, and is as if it were not there in the manifest.
+    fn read_leniently(
+        name: &str,
+        path: &Path,
+        text: Option<&str>,
+        rules: &Rules<'_>,
+    ) -> Result<(Self, Report), ManifestError> {
         let file: Arc<str> = path.display().to_string().into();
         let own = text.map_or(Ok(Table::default()), |text| Table::parse(&file, text))?;
         let at = Place::File(file);
@@ -93,7 +117,7 @@ impl Manifest {
         let manifest = Section::read((&path, at, &layers.narrowing), None, &report, |root| {
             reader.narrow(root, manifest)
         });
-        Ok(report.result(manifest)?)
+        Ok((manifest, report))
     }
 }
 

@@ -30,7 +30,7 @@ async fn each_bad_plugin_is_named_with_what_to_do() {
         ("later", "not supported yet"),
         ("garbage", "is not WebAssembly"),
         ("empty", "empty"),
-        ("core", "core module"),
+        ("core", "core WebAssembly module"),
     ] {
         let named =
             |line: &&str| line.starts_with(&format!("{plugin}: ")) && line.contains(problem);

@@ -30,7 +30,8 @@ async fn everything_that_pika_can_say_goes_through_a_handler_unchanged() {
 #[tokio::test]
 async fn bytes_that_are_not_text_harm_neither_their_event_nor_others() {
     let vhost = Vhost::new().await;
-    let place = Place::new().plugin("orders", "scripted", SCRIPTED).plugin("other", "scripted", SCRIPTED);
+    let place =
+        Place::new().plugin("orders", "scripted", SCRIPTED).plugin("other", "scripted", SCRIPTED);
     let host = place.run(&vhost.url).await;
     host.ready().await;
     // In a value: any bytes are a long string. In names and short strings, which clients can't read.

@@ -70,3 +70,14 @@ async fn an_event_that_outlives_the_grace_time_is_delivered_again() {
     assert_eq!(again.data, work(500_000, "never").as_bytes());
     assert_eq!(vhost.drain("out").await, ["in time"]);
 }
+
+#[tokio::test]
+async fn a_host_that_waits_for_its_broker_ends_when_it_is_told_to() {
+    let place = Place::new().plugin("orders", "noop", "");
+    let mut host = place.run("amqp://guest:guest@127.0.0.1:1").await;
+    host.unready(&["queue `orders`", "cannot reach the broker"]).await;
+    let began = Instant::now();
+    assert_eq!(host.terminate().await.code(), Some(0));
+    // Nothing is in flight, so the grace time of 25 s is not waited for.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}

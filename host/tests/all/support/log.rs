@@ -13,7 +13,7 @@ pub fn keep() {
         tracing_subscriber::fmt()
             .compact()
             .with_ansi(false)
-            .with_env_filter(EnvFilter::new("warn,wabbit=debug,guest=trace"))
+            .with_env_filter(EnvFilter::new("warn,lapin=off,wabbit=debug,guest=trace"))
             .with_writer(|| Keeper)
             .try_init()
             .ok();

@@ -1,11 +1,6 @@
-//! What tests are written over: `host` is a host in this process, on the embedded broker or on
-//! RabbitMQ; `log` is what it says. `process` runs the binary instead, and `rabbit` is a virtual
-//! host of the test's own for it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
+//! What tests are written over: `setup` makes a host in this process, on the embedded broker or on
+//! RabbitMQ, and `host` is that; `log` is what it says. `process` runs the binary instead, and
+//! `rabbit` is a virtual host of the test's own for it.
 
 pub mod host;
 pub mod log;
@@ -13,9 +8,11 @@ pub mod process;
 pub mod proxy;
 pub mod python;
 pub mod rabbit;
+pub mod setup;
 
 use std::path::PathBuf;
 use std::time::Duration;
+use wabbit::flow::{Event, Field};
 
 /// How long a condition may take: far longer than it does on a machine that does little else.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +31,11 @@ pub fn guest_file(name: &str) -> PathBuf {
 pub fn guest(name: &str) -> Vec<u8> {
     let file = guest_file(name);
     std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The text of a header of `event`, nothing if it has none.
+pub fn header<'a>(event: &'a Event, name: &str) -> &'a str {
+    event.properties.headers.get(name).and_then(Field::as_text).unwrap_or_default()
 }
 
 /// Waits until `condition` holds; `what` says what did not, if it never does.
