@@ -9,8 +9,10 @@ mod queue;
 mod reload;
 mod watch;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::io::Write;
+use std::process::ExitCode;
 
 #[derive(Parser)]
 struct Arguments {
@@ -30,8 +32,18 @@ enum Tool {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let Arguments { broker, tool } = Arguments::parse();
+async fn main() -> ExitCode {
+    match execute(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nobody left to tell when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(Arguments { broker, tool }: Arguments) -> Result<()> {
     let result = match tool {
         Tool::Fill(fill) => fill.execute(&broker).await?,
         Tool::Watch(watch) => watch.execute(&broker).await?,

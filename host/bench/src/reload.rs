@@ -2,7 +2,7 @@
 //! code has handled, with events coming all the while.
 
 use super::queue::{Broker, body};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use lapin::Consumer;
 use lapin::ExchangeKind;
@@ -56,25 +56,15 @@ impl Reload {
         let mut current = next_other_than(&mut versions, None).await?;
         let mut milliseconds = Vec::new();
         for component in self.components.iter().skip(1) {
-            let calm = tokio::time::sleep(PAUSE);
-            tokio::pin!(calm);
-            // What was handled meanwhile is of the version before.
-            loop {
-                tokio::select! {
-                    () = &mut calm => break,
-                    version = version(&mut versions) => {
-                        let version = version?;
-                        if version != current {
-                            bail!("`{version}` is back after `{current}`");
-                        }
-                    }
-                }
-            }
+            // What began with the version before ends with it.
+            ignore(&mut versions, PAUSE).await?;
             let whole = put(component, &self.place)?;
             current = next_other_than(&mut versions, Some(&current)).await?;
             milliseconds.push(whole.elapsed().as_secs_f64() * 1000.0);
         }
         trickle.abort();
+        // What is on its way needs someone to take it.
+        ignore(&mut versions, PAUSE).await?;
         broker.close().await?;
         Ok(json!({ "milliseconds": milliseconds }))
     }
@@ -97,6 +87,16 @@ async fn versions(broker: &Broker) -> Result<Consumer> {
 async fn version(versions: &mut Consumer) -> Result<String> {
     let delivery = versions.next().await.context("the consumer was cancelled")??;
     Ok(String::from_utf8(delivery.data)?)
+}
+
+/// Takes what comes in this time.
+async fn ignore(versions: &mut Consumer, time: Duration) -> Result<()> {
+    let come = async {
+        loop {
+            version(versions).await?;
+        }
+    };
+    tokio::time::timeout(time, come).await.unwrap_or(Ok(()))
 }
 
 async fn next_other_than(versions: &mut Consumer, known: Option<&str>) -> Result<String> {

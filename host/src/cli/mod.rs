@@ -12,7 +12,7 @@ mod settings;
 
 pub use exit::Exit;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use exit::Failure;
 use output::Output;
 use settings::Global;
@@ -90,9 +90,4 @@ async fn execute(args: Args, output: &Output) -> Result<Exit, Failure> {
         Verb::Inspect(inspect) => inspect.execute(output),
         Verb::Publish(publish) => publish.execute(&global, output).await,
     }
-}
-
-/// The command line, for tests of its help.
-pub fn command() -> clap::Command {
-    Args::command()
 }

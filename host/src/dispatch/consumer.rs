@@ -211,6 +211,9 @@ impl Lane {
             while let Ok(permit) = permits.clone().acquire_owned().await {
                 // The permit first: what waits for one stays where it can be given back.
                 let Some(delivery) = deliveries.recv().await else { return };
+                if self.stop.is_cancelled() {
+                    return give_back(delivery);
+                }
                 spawn(&shared, self.target.load_full(), delivery, permit);
             }
         };

@@ -74,14 +74,7 @@ pub fn dead_letter(event: &Event, subscription: &Subscription, ended: Ended<'_>)
     let to = &subscription.dead_letter;
     let mut properties = counted(event, event.attempt);
     arrival::disarm(&mut properties, &event.exchange, &event.routing_key);
-    let headers = &mut properties.headers;
-    let reason = ended.outcome.reason();
-    headers.set("x-exception-message", &*printable(reason, REASON_BYTES_MAX));
-    headers.set("x-exception-type", ended.outcome.class());
-    headers.set("x-original-exchange", event.exchange.as_str());
-    headers.set("x-original-routingKey", event.routing_key.as_str());
-    headers.set("x-wabbit-plugin", ended.plugin);
-    headers.set("x-wabbit-digest", ended.digest);
+    say(&mut properties, event, ended);
     let publication = Publication {
         exchange: to.exchange.clone(),
         routing_key: to.routing_key.clone(),
@@ -91,6 +84,18 @@ pub fn dead_letter(event: &Event, subscription: &Subscription, ended: Ended<'_>)
     let ours = subscription.consume.mode == Mode::Ensure;
     let queues = to.queue.iter().filter(|_| ours).cloned().collect();
     Move { publication, topology: Topology { queues, ..Topology::default() } }
+}
+
+/// Says in headers why an event ended, under the names that Spring's users know.
+fn say(properties: &mut Properties, event: &Event, ended: Ended<'_>) {
+    let headers = &mut properties.headers;
+    let reason = ended.outcome.reason();
+    headers.set("x-exception-message", &*printable(reason, REASON_BYTES_MAX));
+    headers.set("x-exception-type", ended.outcome.class());
+    headers.set("x-original-exchange", event.exchange.as_str());
+    headers.set("x-original-routingKey", event.routing_key.as_str());
+    headers.set("x-wabbit-plugin", ended.plugin);
+    headers.set("x-wabbit-digest", ended.digest);
 }
 
 fn counted(event: &Event, attempt: u32) -> Properties {
@@ -139,4 +144,89 @@ fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
         headers: Headers::default(),
     };
     Topology { exchanges: vec![exchange], queues: vec![waiting], bindings: vec![binding] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Fault;
+
+    fn event() -> Event {
+        Event {
+            exchange: "shop".into(),
+            routing_key: "order.placed".into(),
+            queue: "orders".into(),
+            redelivered: false,
+            attempt: 2,
+            first_seen: 1234,
+            properties: Properties { message_id: Some("m1".into()), ..Properties::default() },
+            body: b"body".to_vec(),
+        }
+    }
+
+    #[test]
+    fn each_delay_and_kind_of_queue_has_its_delay_queue() {
+        let durable = Queue::durable("orders");
+        let quorum = Queue { kind: Some(QueueType::Quorum), ..durable.clone() };
+        let transient = Queue { durable: false, ..durable.clone() };
+        let exclusive = Queue { exclusive: true, ..durable.clone() };
+        let table = [
+            (&durable, 5000, "wabbit.delay.5000", true),
+            (&durable, 800, "wabbit.delay.800", true),
+            (&quorum, 5000, "wabbit.delay.5000.quorum", true),
+            (&transient, 5000, "wabbit.delay.5000.transient", false),
+            (&exclusive, 5000, "wabbit.delay.5000.transient", false),
+        ];
+        for (queue, ms, name, durable) in table {
+            let moved = retry(&event(), Duration::from_millis(ms), queue);
+            let Topology { exchanges, queues, bindings } = &moved.topology;
+            assert_eq!((exchanges[0].name.as_str(), exchanges[0].durable), (name, durable));
+            assert_eq!((queues[0].name.as_str(), queues[0].durable), (name, durable));
+            assert_eq!((bindings[0].exchange.as_str(), bindings[0].queue.as_str()), (name, name));
+            let argument = |name| queues[0].arguments.get(name).and_then(Field::as_integer);
+            assert_eq!(argument("x-message-ttl"), i64::try_from(ms).ok());
+            assert!(argument("x-expires") > argument("x-message-ttl"), "it outlives its messages");
+            let Publication { exchange, routing_key, .. } = &moved.publication;
+            assert_eq!((exchange.as_str(), routing_key.as_str()), (name, "orders"));
+        }
+    }
+
+    #[test]
+    fn a_retry_is_the_next_attempt_and_a_dead_letter_the_same() {
+        let queue = Queue::durable("orders");
+        let retried = retry(&event(), Duration::from_secs(1), &queue).publication;
+        let attempt = |of: &Publication| of.properties.headers.get(ATTEMPT).cloned();
+        assert_eq!(attempt(&retried), Some(Field::I64(3)));
+        assert_eq!(retried.properties.headers.get(FIRST_SEEN), Some(&Field::I64(1234)));
+        assert_eq!(retried.body, b"body");
+        let outcome = Outcome::Failed { fault: Fault::Trap, reason: "why\u{1b}[0m".into() };
+        let ended = Ended { plugin: "orders", digest: "abc", outcome: &outcome };
+        let mut properties = counted(&event(), 2);
+        say(&mut properties, &event(), ended);
+        let header = |name| properties.headers.get(name).and_then(Field::as_text);
+        assert_eq!(header("x-exception-type"), Some("trap"));
+        assert!(header("x-exception-message").is_some_and(|why| !why.contains('\u{1b}')));
+        assert_eq!(header("x-original-exchange"), Some("shop"));
+        assert_eq!(header("x-original-routingKey"), Some("order.placed"));
+        assert_eq!(header("x-wabbit-plugin"), Some("orders"));
+        assert_eq!(header("x-wabbit-digest"), Some("abc"));
+    }
+
+    #[test]
+    fn publications_without_a_message_id_get_the_same_one_at_each_attempt() {
+        let named = |given: Option<&str>, event: &Event| {
+            let mut publications = vec![Publication::default(), Publication::default()];
+            publications[1].properties.message_id = given.map(str::to_owned);
+            name(&mut publications, event, "orders");
+            publications.remove(1).properties.message_id
+        };
+        let mut nameless = event();
+        nameless.properties.message_id = None;
+        let mut long = event();
+        long.properties.message_id = Some("m".repeat(255));
+        assert_eq!(named(None, &event()).as_deref(), Some("m1.orders.1"));
+        assert_eq!(named(Some("own"), &event()).as_deref(), Some("own"));
+        assert_eq!(named(None, &nameless), None);
+        assert_eq!(named(None, &long), None);
+    }
 }

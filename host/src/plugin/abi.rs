@@ -1,15 +1,9 @@
-//! Which version of the handler's interface a component was built for, and whether its grants
-//! cover what it imports: both decided once, at load, before anything of it runs. Next: `compile`.
+//! Whether a component was built for the handler's interface as this host serves it (0.1), and
+//! whether its grants cover what it imports: both decided once, at load, before anything of it
+//! runs. Next: `compile`.
 
 use super::inspect::Inspection;
 use crate::capability::grants::Grants;
-
-/// The interface that a component was built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Abi {
-    /// `wabbit:handler@0.1.x`
-    V0_1,
-}
 
 /// Why a component can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +66,7 @@ const INERT: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "socket
 ///
 /// # Errors
 /// Every reason to refuse it.
-pub fn judge(found: &Inspection, grants: &Grants) -> Result<Abi, Vec<Refusal>> {
+pub fn judge(found: &Inspection, grants: &Grants) -> Result<(), Vec<Refusal>> {
     let mut refusals: Vec<_> =
         found.imports.iter().filter_map(|import| refuse(import, grants)).collect();
     if !found.exports.iter().any(|export| export == "handle") && refusals.is_empty() {
@@ -81,7 +75,7 @@ pub fn judge(found: &Inspection, grants: &Grants) -> Result<Abi, Vec<Refusal>> {
         let exports = if exports.is_empty() { "nothing".to_owned() } else { exports };
         refusals.push(Refusal::OtherWorld { exports });
     }
-    if refusals.is_empty() { Ok(Abi::V0_1) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(()) } else { Err(refusals) }
 }
 
 fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {

@@ -15,6 +15,9 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 /// How long an instance is kept warm without being called.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// How long a start may take at least: a busy machine is no reason to refuse a plugin.
+const START_MIN: Duration = Duration::from_secs(5);
+
 /// How long to wait for another instance to end when there are as many as the host allows.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -125,10 +128,11 @@ impl Instances {
     /// # Errors
     /// The guest's own start-up code failed, or it needs more than its limits.
     pub async fn probe(&self) -> Result<(), Outcome> {
+        let limit = self.limits.timeout.max(START_MIN);
         loop {
             let mut store = self.store();
             let made = self.instantiate(&mut store);
-            match tokio::time::timeout(self.limits.timeout, made).await {
+            match tokio::time::timeout(limit, made).await {
                 Ok(Ok(handler)) => {
                     self.put_back(Warm { store, handler, calls: 0, used: Instant::now() });
                     return Ok(());
@@ -137,7 +141,11 @@ impl Instances {
                     self.spares.make_room().await;
                 }
                 Ok(Err(error)) => return Err(self.judge(&error, &store)),
-                Err(_) => return Err(self.timed_out()),
+                Err(_) => {
+                    let limit = humantime::format_duration(limit);
+                    let reason = format!("it was not ready after {limit}");
+                    return Err(Outcome::Failed { fault: Fault::Timeout, reason });
+                }
             }
         }
     }

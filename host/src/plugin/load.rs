@@ -2,7 +2,7 @@
 //! that can be made before the first event is made here. Next: `catalogue`, which keeps the good
 //! versions.
 
-use super::abi::{self, Abi, Refusal};
+use super::abi::{self, Refusal};
 use super::compile::Compiler;
 use super::engine::{EngineLimits, engine};
 use super::inspect::{NotAComponent, inspect};
@@ -23,8 +23,6 @@ pub struct Plugin {
     pub digest: String,
     /// What it consumes, how it is settled and what it may do.
     pub manifest: Manifest,
-    /// The interface that it was built for.
-    pub abi: Abi,
     instances: Instances,
 }
 
@@ -124,7 +122,7 @@ impl Loader {
         manifest: Manifest,
     ) -> Result<Plugin, LoadError> {
         let found = inspect(&bytes)?;
-        let abi = abi::judge(&found, &manifest.grants).map_err(LoadError::Refused)?;
+        abi::judge(&found, &manifest.grants).map_err(LoadError::Refused)?;
         let component = self.compiler.component(bytes, &digest).await;
         let component = component.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let pre = self.linker.instantiate_pre(&component);
@@ -136,6 +134,6 @@ impl Loader {
         let instances = Instances::new(name.clone(), pre, limits, grants, spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
-        Ok(Plugin { name, digest, manifest, abi, instances })
+        Ok(Plugin { name, digest, manifest, instances })
     }
 }

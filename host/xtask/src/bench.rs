@@ -98,6 +98,8 @@ impl Bench {
     fn tool(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = Command::new(tool());
         command.args(["--broker", &self.broker]).args(arguments);
+        // For the host that a tool starts.
+        command.env("WABBIT_CACHE_DIR", self.dir.join("cache-events"));
         command.stdin(Stdio::null()).stderr(self.log("tools")?);
         // Ctrl-C reaches it too, and what it started.
         let output = command.output()?;

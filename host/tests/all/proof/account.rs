@@ -81,7 +81,7 @@ impl Account {
     }
 
     /// A table for people, past the test's capture of what is printed.
-    pub fn print(&self, journal: &Journal, took: Duration, whole: Duration) {
+    pub fn print(&self, journal: &Journal, ack_lost: f64, took: Duration) {
         let mut out = std::io::stderr();
         let per_second = EVENTS as f64 / took.as_secs_f64();
         let row = |of: &dyn Fn(usize) -> usize| {
@@ -129,9 +129,9 @@ impl Account {
         }
         let _ = writeln!(
             out,
-            "{REPLACEMENTS} handlers replaced, {:?} connections lost, {} deliveries interrupted\n\
-             {EVENTS} events in {took:.1?} ({per_second:.0} per second), {whole:.1?} in all\n",
-            journal.lost, journal.interrupted
+            "{REPLACEMENTS} handlers replaced, {:?} connections lost, and with them {ack_lost} acks\n\
+             {EVENTS} events in {took:.1?}, {per_second:.0} per second\n",
+            journal.lost
         );
     }
 }

@@ -37,8 +37,6 @@ pub struct Journal {
     pub handled: BTreeMap<(String, String), usize>,
     /// How often each connection was lost.
     pub lost: BTreeMap<String, usize>,
-    /// Deliveries whose connection was lost while they were handled.
-    pub interrupted: usize,
 }
 
 impl Journal {
@@ -72,7 +70,6 @@ impl Journal {
                     journal.settled(line, at);
                     journal.entry(line).retried += 1;
                 }
-                _ if message.starts_with("the channel was gone") => journal.interrupted += 1,
                 _ => {}
             }
         }

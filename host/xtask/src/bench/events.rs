@@ -148,7 +148,9 @@ fn row(
         [] => {
             let rates = || results.iter().filter_map(|result| result["rate"].as_f64());
             let least = rates().fold(f64::INFINITY, f64::min);
-            format!("{least:.0} to {:.0} events/s", rates().fold(0.0, f64::max))
+            let most = rates().fold(0.0, f64::max);
+            let others = middle(results, "others");
+            format!("{least:.0} to {most:.0} events/s; {others:.1} cores busy with others")
         }
         failed => format!("FAILED: {}", failed.join(", ")),
     };
