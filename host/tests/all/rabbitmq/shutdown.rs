@@ -19,17 +19,18 @@ async fn start(vhost: &Vhost, toml: &str) -> Wabbit {
 async fn sigterm_under_load_loses_nothing_and_does_nothing_twice() {
     const EVENTS: usize = 300;
     let vhost = Vhost::new().await;
-    let mut host = start(&vhost, "").await;
+    vhost.queue("orders", &[]).await;
     for n in 0..EVENTS {
-        vhost.publish("", "orders", &work(10, &n.to_string())).await;
+        vhost.publish("", "orders", &work(50, &n.to_string())).await;
     }
+    let mut host = start(&vhost, "").await;
     vhost.reaches("out", 20).await;
     assert_eq!(host.terminate().await.code(), Some(0));
     host.logs(&["nothing is in flight"]).await;
     let done = vhost.drain("out").await;
     let left = vhost.drain("orders").await;
     assert!(!left.is_empty(), "it ended after all its work");
-    let all: BTreeSet<_> = done.iter().map(|name| work(10, name)).chain(left.clone()).collect();
+    let all: BTreeSet<_> = done.iter().map(|name| work(50, name)).chain(left.clone()).collect();
     assert_eq!((all.len(), done.len() + left.len()), (EVENTS, EVENTS));
     for (queue, ready, unsettled) in vhost.depths().await {
         assert_eq!((ready, unsettled), (0, 0), "{queue}");

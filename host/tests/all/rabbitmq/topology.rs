@@ -20,9 +20,9 @@ async fn another_argument_stops_one_subscription_until_it_is_put_right() {
     let texts = ["queue `orders`", "x-max-length", "'10'", "'5'", "hint: "];
     let reason = host.unready(&texts).await;
     assert!(reason.contains("delete the queue"), "{reason}");
+    eventually("one reason", async || (host.reasons().await.len() == 1).then_some(())).await;
     vhost.publish("", "other", &work(0, "goes on")).await;
     assert_eq!(body(&vhost.next("out").await), "goes on");
-    assert_eq!(host.reasons().await.len(), 1);
     vhost.delete("orders").await;
     host.ready().await;
     host.publish("", "orders", "x").await.works();
@@ -47,9 +47,9 @@ async fn a_missing_permission_stops_one_subscription_and_says_what_to_do() {
     let host = place.run(&vhost.url_of(&user.name, &user.password)).await;
     host.unready(&["queue `absent`", "access refused", "hint: ", "rabbitmqctl"]).await;
     host.unready(&["queue `secret`", "403"]).await;
+    eventually("two reasons", async || (host.reasons().await.len() == 2).then_some(())).await;
     vhost.publish("", "there", &work(0, "goes on")).await;
     assert_eq!(body(&vhost.next("out").await), "goes on");
-    assert_eq!(host.reasons().await.len(), 2, "{:?}", host.reasons().await);
     assert!(!host.log_text().contains(&user.password));
 }
 
@@ -73,7 +73,7 @@ async fn a_deleted_queue_is_made_anew_or_waited_for_as_stated() {
     })
     .await;
     assert_eq!(body(&vhost.next("out").await), "anew");
-    assert_eq!(host.reasons().await.len(), 1);
+    eventually("one reason", async || (host.reasons().await.len() == 1).then_some(())).await;
     vhost.queue("kept", &[]).await;
     host.ready().await;
     vhost.publish("", "kept", &work(0, "found")).await;
