@@ -46,9 +46,11 @@ impl Arrival {
     pub fn into_event(mut self) -> Event {
         self.restore();
         let headers = &mut self.properties.headers;
-        let said = headers.take(ATTEMPT).and_then(|field| field.as_integer()).unwrap_or(1);
-        let returned = headers.take(DELIVERY_COUNT).and_then(|field| field.as_integer());
-        let counted = returned.unwrap_or(0).saturating_add(1);
+        let mut count = |name| {
+            let count = headers.take(name).and_then(|field| field.as_integer()).unwrap_or(0);
+            u32::try_from(count.max(0)).unwrap_or(u32::MAX)
+        };
+        let (attempt, returned) = (count(ATTEMPT).max(1), count(DELIVERY_COUNT));
         let first_seen = headers.take(FIRST_SEEN).and_then(|field| field.as_integer());
         headers.take(ACQUIRED_COUNT);
         headers.0.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -57,7 +59,8 @@ impl Arrival {
             routing_key: self.routing_key,
             queue: self.queue,
             redelivered: self.redelivered,
-            attempt: u32::try_from(said.max(counted).max(1)).unwrap_or(u32::MAX),
+            attempt,
+            returned,
             first_seen: first_seen.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_else(now_ms),
             properties: self.properties,
             body: self.body,
@@ -165,21 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn attempt_is_the_higher_of_the_header_and_the_brokers_count() {
+    fn attempts_and_returns_are_counted_apart() {
         let int = Field::I64;
-        let cases: [(&[(&str, Field)], u32); 8] = [
-            (&[], 1),
-            (&[(ATTEMPT, int(3))], 3),
-            (&[(DELIVERY_COUNT, int(2))], 3),
-            (&[(ATTEMPT, int(3)), (DELIVERY_COUNT, int(1))], 3),
-            (&[(ATTEMPT, Field::U8(2)), (DELIVERY_COUNT, int(4))], 5),
-            (&[(ATTEMPT, int(-7))], 1),
-            (&[(ATTEMPT, "two".into())], 1),
-            (&[(ATTEMPT, int(i64::MAX)), (DELIVERY_COUNT, int(i64::MAX))], u32::MAX),
+        let cases: [(&[(&str, Field)], (u32, u32)); 7] = [
+            (&[], (1, 0)),
+            (&[(ATTEMPT, int(3))], (3, 0)),
+            (&[(DELIVERY_COUNT, int(2))], (1, 2)),
+            (&[(ATTEMPT, Field::U8(2)), (DELIVERY_COUNT, int(4))], (2, 4)),
+            (&[(ATTEMPT, int(-7)), (DELIVERY_COUNT, int(-1))], (1, 0)),
+            (&[(ATTEMPT, "two".into())], (1, 0)),
+            (&[(ATTEMPT, int(i64::MAX)), (DELIVERY_COUNT, int(i64::MAX))], (u32::MAX, u32::MAX)),
         ];
         for (headers, expected) in cases {
             let event = arrival(headers).into_event();
-            assert_eq!(event.attempt, expected, "{headers:?}");
+            assert_eq!((event.attempt, event.returned), expected, "{headers:?}");
             assert!(event.properties.headers.is_empty(), "{headers:?}");
         }
     }

@@ -95,10 +95,10 @@ async fn call(target: &Target, event: &Event) -> Outcome {
         let reason = format!("no plugin's `match` fits it in the queue `{}`", event.queue);
         return Outcome::Refused { fault: Fault::Unmatched, reason };
     };
-    if event.attempt > target.policy.attempts {
-        let attempts = target.policy.attempts;
+    if event.returned >= policy::RETURNS_MAX {
+        let times = event.returned;
         let reason =
-            format!("it ended the host, or its connection, in each of {attempts} attempts");
+            format!("it was under way {times} times when the host or its connection ended");
         return Outcome::Refused { fault: Fault::Crash, reason };
     }
     // A mistake of ours must not bring the event back without counting it.

@@ -159,6 +159,7 @@ mod tests {
             redelivered: false,
             attempt: 2,
             first_seen: 1234,
+            returned: 0,
             properties: Properties { message_id: Some("m1".into()), ..Properties::default() },
             body: b"body".to_vec(),
         }

@@ -87,6 +87,7 @@ impl Event {
             queue: object.text("queue")?.unwrap_or_default(),
             redelivered,
             attempt: object.number("attempt")?.unwrap_or(1),
+            returned: 0,
             first_seen: object.number("first-seen")?.unwrap_or(0),
             properties: properties(&mut object)?,
             body: body(&mut object)?,

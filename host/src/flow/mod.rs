@@ -25,6 +25,8 @@ pub struct Event {
     pub redelivered: bool,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// How often the broker took it back unsettled during this attempt; only quorum queues count.
+    pub returned: u32,
     /// When a host first received it: milliseconds since the Unix epoch.
     pub first_seen: u64,
     /// Properties and headers as they were published, without what the host added for itself.

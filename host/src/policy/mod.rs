@@ -7,6 +7,11 @@ use std::time::Duration;
 /// The longest delay of a retry. RabbitMQ takes up to 2^32 ms; a day is what delay queues are for.
 pub const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the broker may take an event back unsettled before it is taken for one that ends the
+/// host. Lost connections count too, so that it must be more than there are in a bad hour; RabbitMQ 4
+/// has the same number.
+pub const RETURNS_MAX: u32 = 20;
+
 /// How a plugin's failed events are settled.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {

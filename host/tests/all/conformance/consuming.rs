@@ -104,14 +104,14 @@ pub(super) async fn a_cancelled_subscription_settles_what_it_holds(at: Fixture) 
     at.depth(&queue, (0, 0)).await;
 }
 
-pub(super) async fn a_quorum_queue_counts_attempts(at: Fixture) {
+pub(super) async fn a_quorum_queue_counts_what_it_takes_back(at: Fixture) {
     let queue = quorum(&at, &[]).await;
     publish(&at, &queue, 1).await;
     let mut subscription = at.consume(&queue, 1).await;
-    for attempt in 1..4 {
+    for returned in 0..3 {
         let delivery = next(&mut subscription).await;
-        assert_eq!(delivery.event.attempt, attempt);
-        assert_eq!(delivery.event.redelivered, attempt > 1);
+        assert_eq!((delivery.event.attempt, delivery.event.returned), (1, returned));
+        assert_eq!(delivery.event.redelivered, returned > 0);
         assert!(delivery.event.properties.headers.is_empty(), "{:?}", delivery.event);
         delivery.receipt.settle(Verdict::Requeue);
     }
@@ -128,9 +128,9 @@ pub(super) async fn a_quorum_queue_gives_up_at_its_delivery_limit(at: Fixture) {
     let queue = quorum(&at, &arguments).await;
     publish(&at, &queue, 1).await;
     let mut subscription = at.consume(&queue, 1).await;
-    for attempt in 1..=3 {
+    for returned in 0..3 {
         let delivery = next(&mut subscription).await;
-        assert_eq!(delivery.event.attempt, attempt);
+        assert_eq!(delivery.event.returned, returned);
         delivery.receipt.settle(Verdict::Requeue);
     }
     let delivery = next(&mut at.consume(&dead, 1).await).await;

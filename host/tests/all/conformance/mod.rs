@@ -40,7 +40,7 @@ macro_rules! conformance {
                 an_unsettled_receipt_that_is_dropped_requeues
                 consumers_of_one_queue_share_it
                 a_cancelled_subscription_settles_what_it_holds
-                a_quorum_queue_counts_attempts
+                a_quorum_queue_counts_what_it_takes_back
                 a_quorum_queue_gives_up_at_its_delivery_limit
                 a_single_active_consumer_is_followed_by_the_next
                 a_deleted_queue_is_declared_anew_with_ensure

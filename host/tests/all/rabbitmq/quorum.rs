@@ -3,6 +3,7 @@
 use super::{SCRIPTED, work};
 use crate::support::process::Place;
 use crate::support::rabbit::{Vhost, body, text};
+use wabbit::policy::RETURNS_MAX;
 
 fn quorum(prefetch: u32) -> String {
     format!("[[subscription]]\ntype = \"quorum\"\nprefetch = {prefetch}\n{SCRIPTED}")
@@ -36,12 +37,12 @@ async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter() {
     vhost.queue("out", &[]).await;
     let manifest = format!("{}\n[limits]\ntimeout = \"10m\"\n", quorum(1));
     let mut place = Some(Place::new().plugin("orders", "scripted", &manifest));
-    for attempt in 1..=3 {
+    for returned in 0..RETURNS_MAX {
         let host =
             place.take().unwrap_or_else(|| Place::new().plugin("orders", "scripted", &manifest));
         let host = host.run(&vhost.url).await;
         host.ready().await;
-        if attempt == 1 {
+        if returned == 0 {
             vhost.publish("", "orders", "sleep:500000").await;
             vhost.publish("", "orders", &work(0, "innocent")).await;
         }
@@ -53,7 +54,33 @@ async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter() {
     let letter = vhost.next("orders.dlq").await;
     assert_eq!(body(&letter), "sleep:500000");
     assert_eq!(text(&letter, "x-exception-type"), "crash");
-    assert!(text(&letter, "x-exception-message").contains("3 attempts"), "{letter:?}");
+    assert!(text(&letter, "x-exception-message").contains("20 times"), "{letter:?}");
     assert_eq!(body(&vhost.next("out").await), "innocent");
+    assert_eq!(vhost.count("orders.dlq").await, 0);
+}
+
+#[tokio::test]
+async fn events_that_only_lost_their_connection_are_handled() {
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let manifest = quorum(20).replace("prefetch", "concurrency = 1\nprefetch");
+    let host = Place::new().plugin("orders", "scripted", &manifest).run(&vhost.url).await;
+    host.ready().await;
+    let names: Vec<_> = (0..20).map(|number| format!("n{number}")).collect();
+    for name in &names {
+        vhost.publish("", "orders", &work(200, name)).await;
+    }
+    // More often than an event has attempts.
+    for losses in 1..=4 {
+        let label = ["role=\"consume\""];
+        vhost.close_connections("consume").await;
+        host.metric_reaches("wabbit_reconnects_total", &label, f64::from(losses)).await;
+        host.ready().await;
+    }
+    let mut missing: std::collections::BTreeSet<_> = names.into_iter().collect();
+    while !missing.is_empty() {
+        // What was under way when its connection ended may come twice.
+        missing.remove(&body(&vhost.next("out").await));
+    }
     assert_eq!(vhost.count("orders.dlq").await, 0);
 }
