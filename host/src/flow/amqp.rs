@@ -55,6 +55,20 @@ impl Field {
         }
     }
 
+    /// Equal, whatever the width of a number: clients choose it as they like.
+    pub fn same(&self, other: &Field) -> bool {
+        match (self, other) {
+            // 0.1 is another number in 32 bits, so the narrower of the two counts.
+            (Field::F64(wide), Field::F32(narrow)) | (Field::F32(narrow), Field::F64(wide)) => {
+                *wide as f32 == *narrow
+            }
+            _ => match (self.as_integer(), other.as_integer()) {
+                (Some(a), Some(b)) => a == b,
+                _ => self == other,
+            },
+        }
+    }
+
     /// Any integer type as `i64`.
     pub fn as_integer(&self) -> Option<i64> {
         match *self {

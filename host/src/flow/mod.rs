@@ -6,11 +6,13 @@ mod amqp;
 mod json;
 mod outcome;
 mod receipt;
+mod topic;
 
 pub use amqp::{Field, Headers, Properties, Publication};
 pub use json::JsonError;
 pub use outcome::{Class, Fault, Outcome, Settlement};
 pub use receipt::{Receipt, Verdict};
+pub use topic::{PatternError, TopicPattern};
 
 /// What a guest may see of a delivery.
 #[derive(Debug, Clone, PartialEq)]

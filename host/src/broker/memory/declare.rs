@@ -2,7 +2,7 @@
 //! RabbitMQ's words. Next: [`super::consume`], which declares before it consumes.
 
 use super::core::Core;
-use super::exchange::{Exchange, same};
+use super::exchange::Exchange;
 use super::queue::Queue;
 use super::settings::Settings;
 use crate::broker::{self, Binding, Consume, Mode, QueueType, Topology, TopologyError};
@@ -189,7 +189,7 @@ impl Item<'_> {
     fn arguments_agree(self, wanted: &Headers, found: &Headers) -> Result<(), TopologyError> {
         for (argument, received) in &wanted.0 {
             match found.get(argument) {
-                Some(current) if same(received, current) => {}
+                Some(current) if received.same(current) => {}
                 Some(current) => {
                     let [received, current] =
                         [received, current].map(|field| format!("'{}'", value(field)));

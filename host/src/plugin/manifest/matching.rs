@@ -3,8 +3,7 @@
 use super::Reader;
 use super::queue::fields;
 use super::written::Section;
-use crate::capability::grants::TopicPattern;
-use crate::flow::{Event, Field, Headers};
+use crate::flow::{Event, Headers, TopicPattern};
 
 /// What an event must be for a plugin to take it; everything that is stated must fit.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,7 +26,7 @@ impl Match {
             && same(&self.kind, &event.properties.kind)
             && self.routing_key.as_ref().is_none_or(|key| key.fits(&event.routing_key))
             && self.headers.0.iter().all(|(name, wanted)| {
-                event.properties.headers.get(name).is_some_and(|value| equal(wanted, value))
+                event.properties.headers.get(name).is_some_and(|value| wanted.same(value))
             })
     }
 
@@ -37,16 +36,6 @@ impl Match {
             && self.kind.is_none()
             && self.routing_key.as_ref().is_none_or(TopicPattern::fits_all)
             && self.headers.is_empty()
-    }
-}
-
-fn equal(wanted: &Field, value: &Field) -> bool {
-    match (wanted, value) {
-        (Field::F64(wanted), Field::F32(value)) => *wanted as f32 == *value,
-        _ => match (wanted.as_integer(), value.as_integer()) {
-            (Some(wanted), Some(value)) => wanted == value,
-            _ => wanted == value,
-        },
     }
 }
 
