@@ -148,7 +148,8 @@ async fn to_broker(config: amqp::Config, value: Value) -> Result<(), Failure> {
 
 pub(super) fn unreachable(error: amqp::ConnectError) -> Failure {
     let exit = if error.is_refusal() { Exit::NotPermitted } else { Exit::Unreachable };
-    Failure::new(exit, error)
+    let hint = error.hint();
+    Failure::new(exit, error).hint(Some(hint))
 }
 
 fn by_host(address: SocketAddr, token: Option<&str>, value: &Value) -> Result<(), Failure> {

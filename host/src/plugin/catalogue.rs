@@ -67,7 +67,8 @@ impl Trouble {
     /// What a person can do about it. Manifests carry their hints in the message, with each place.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Files(_) | Self::Manifest(_) => None,
+            Self::Files(error) => error.hint().map(str::to_owned),
+            Self::Manifest(_) => None,
             Self::Component { error, .. } => error.hint(),
             Self::Conflict(_, hint) => hint.clone(),
         }

@@ -83,7 +83,7 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
 
 /// Keeps compiled code, if it can: a full disk must not stop a plugin.
 fn keep(path: &Path, code: &[u8]) {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let part = path.with_extension(format!("{:016x}.part", fastrand::u64(..)));
     if let Err(error) = fs::write(&part, code).and_then(|()| fs::rename(&part, path)) {
         tracing::warn!(path = %path.display(), %error, "compiled code can't be kept");
     }

@@ -49,6 +49,19 @@ impl ConnectError {
         matches!(self, Self::Credentials { .. } | Self::VirtualHost { .. })
     }
 
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "is it running, and are host, port and scheme right?",
+            Self::Credentials { .. } => "check the user and the password of the URL",
+            Self::VirtualHost { .. } => {
+                "create it (`rabbitmqctl add_vhost`), or give the user a permission in it \
+                 (`rabbitmqctl set_permissions`)"
+            }
+            Self::Unconfigured => "give `--broker URL`",
+        }
+    }
+
     pub(super) fn unreachable(uri: &Uri, reason: impl ToString) -> Self {
         Self::Unreachable { uri: uri.to_string(), reason: reason.to_string() }
     }

@@ -13,7 +13,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Parameters that other clients act on and that have no meaning here: the host retries without
 /// end, with its own backoff and its own limits, and always verifies certificates.
-const IGNORED: [&str; 11] = [
+const IGNORED: [&str; 12] = [
+    "client_properties",
     "blocked_connection_timeout",
     "connection_timeout",
     "connection_attempts",
@@ -105,6 +106,12 @@ pub enum ConfigError {
         /// Its value.
         value: String,
     },
+    /// pika's way to name certificates, a Python literal.
+    #[error(
+        "the parameter `ssl_options` of the broker URI is not understood, name the files by \
+         `cacertfile`, `certfile` and `keyfile`"
+    )]
+    SslOptions,
     /// A parameter that no AMQP client knows.
     #[error("the broker URI has an unknown parameter `{0}`")]
     Parameter(String),
@@ -188,6 +195,7 @@ impl Uri {
             "certfile" => self.tls.cert_file = path(),
             "keyfile" => self.tls.key_file = path(),
             "server_name_indication" if value == self.amqp.authority.host => {}
+            "ssl_options" => return Err(ConfigError::SslOptions),
             ignored if IGNORED.contains(&ignored) => {}
             unknown => return Err(ConfigError::Parameter(unknown.to_owned())),
         }

@@ -155,6 +155,21 @@ pub enum WatchError {
     },
 }
 
+impl WatchError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Name { .. } => Some("rename the file"),
+            Self::NoComponent { .. } => Some("put the component beside it"),
+            Self::TooLarge { .. } => Some("raise `[limits] component` in the host's configuration"),
+            Self::Empty { .. } | Self::Incomplete { .. } => {
+                Some("copy the file again from where it was built")
+            }
+            Self::NotAFile { .. } | Self::NotText { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
 /// A SHA-256 digest. Shown in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
