@@ -72,9 +72,9 @@ impl Consumer {
         self.shown.abort();
         let mut status = next.status.clone();
         tokio::spawn(async move {
-            let live = status.wait_for(|status| matches!(status.state, State::Live { .. }));
+            let known = |status: &Status| matches!(status.state, State::Live { .. } | State::Ended);
             // Ended either way; whether the next is live shows in its own status.
-            let _ = tokio::time::timeout(HAND_OVER_MAX, live).await;
+            let _ = tokio::time::timeout(HAND_OVER_MAX, status.wait_for(known)).await;
             drop(self);
         });
     }
