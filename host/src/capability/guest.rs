@@ -3,6 +3,7 @@
 
 use super::grants::Grants;
 use super::log::{GuestLog, LogLine, Stream};
+use super::log_rate::LogRate;
 use super::outbox::Outbox;
 use super::stdio::Lines;
 use crate::flow::Publication;
@@ -12,7 +13,7 @@ use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 
 /// What one event may use. See the `[limits]` of a manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Budget {
     /// Bytes of linear memory, all memories of an instance together.
     pub memory: usize,
@@ -26,6 +27,8 @@ pub struct Budget {
     pub publication_bytes: usize,
     /// Lines of log, standard output and standard error included.
     pub log_lines: u32,
+    /// Lines of all instances of the plugin together, in one second.
+    pub log_rate: LogRate,
     /// Bytes of one such line.
     pub log_line_bytes: usize,
 }
@@ -49,7 +52,7 @@ pub struct Guest {
 impl Guest {
     /// A guest of `plugin`: no files, no network, no environment, no arguments.
     pub fn new(plugin: &Arc<str>, grants: Arc<Grants>, budget: Arc<Budget>) -> Self {
-        let log = GuestLog::new(plugin.clone(), &budget);
+        let log = GuestLog::new(plugin.clone(), budget.clone());
         let wasi = WasiCtx::builder()
             .stdout(Lines::new(Stream::Out, log.clone()))
             .stderr(Lines::new(Stream::Err, log.clone()))

@@ -5,6 +5,7 @@ use super::{Budget, Guest};
 use crate::telemetry::{report, text::printable};
 use crate::wit::v0_1::import::wasi::logging::logging;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
 
@@ -26,8 +27,7 @@ pub struct LogLine {
 #[derive(Clone)]
 pub struct GuestLog {
     plugin: Arc<str>,
-    lines_max: u32,
-    line_bytes_max: usize,
+    budget: Arc<Budget>,
     state: Arc<Mutex<State>>,
 }
 
@@ -57,13 +57,8 @@ impl Stream {
 
 impl GuestLog {
     /// An empty one.
-    pub fn new(plugin: Arc<str>, budget: &Budget) -> Self {
-        Self {
-            plugin,
-            lines_max: budget.log_lines,
-            line_bytes_max: budget.log_line_bytes,
-            state: Arc::default(),
-        }
+    pub fn new(plugin: Arc<str>, budget: Arc<Budget>) -> Self {
+        Self { plugin, budget, state: Arc::default() }
     }
 
     /// Forgets what an event left behind.
@@ -79,8 +74,12 @@ impl GuestLog {
         }
         let left_out = std::mem::take(&mut state.left_out);
         if left_out > 0 {
-            report::GuestLogCut { plugin: &self.plugin, left_out, lines_max: self.lines_max }
-                .emit();
+            report::GuestLogCut {
+                plugin: &self.plugin,
+                left_out,
+                lines_max: self.budget.log_lines,
+            }
+            .emit();
         }
     }
 
@@ -98,7 +97,8 @@ impl GuestLog {
                 None => (piece, false),
             };
             // One byte more than fits shows `printable` that it must cut.
-            let room = (self.line_bytes_max + 1).saturating_sub(state.open[stream as usize].len());
+            let room =
+                (self.budget.log_line_bytes + 1).saturating_sub(state.open[stream as usize].len());
             state.open[stream as usize].extend_from_slice(&text[..text.len().min(room)]);
             if ends {
                 let line = std::mem::take(&mut state.open[stream as usize]);
@@ -117,15 +117,26 @@ impl GuestLog {
     }
 
     fn add(&self, state: &mut State, level: Level, context: &str, message: &str) {
-        if state.lines.len() >= self.lines_max as usize {
+        if state.lines.len() >= self.budget.log_lines as usize {
             state.left_out += 1;
             return;
         }
-        let message = printable(message, self.line_bytes_max).into_owned();
-        let context = printable(context, self.line_bytes_max).into_owned();
-        report::GuestLog { plugin: &self.plugin, level, context: &context, message: &message }
-            .emit();
+        let message = printable(message, self.budget.log_line_bytes).into_owned();
+        let context = printable(context, self.budget.log_line_bytes).into_owned();
+        self.tell(level, &context, &message);
         state.lines.push(LogLine { level, context, message });
+    }
+
+    fn tell(&self, level: Level, context: &str, message: &str) {
+        let rate = &self.budget.log_rate;
+        let admitted = rate.admit(Instant::now());
+        if admitted.left_out > 0 {
+            let (plugin, lines_max) = (&*self.plugin, rate.per_second());
+            report::GuestLogSlowed { plugin, left_out: admitted.left_out, lines_max }.emit();
+        }
+        if admitted.line {
+            report::GuestLog { plugin: &self.plugin, level, context, message }.emit();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -5,9 +5,11 @@
 pub mod grants;
 mod guest;
 mod log;
+mod log_rate;
 mod outbox;
 mod stdio;
 mod variables;
 
 pub use guest::{Budget, Guest, add_to_linker};
 pub use log::{Level, LogLine};
+pub use log_rate::LogRate;

@@ -3,7 +3,7 @@
 
 use super::engine::TICK;
 use super::limits::{Instance, Limits};
-use crate::capability::{Budget, Guest, LogLine, grants::Grants};
+use crate::capability::{Budget, Guest, LogLine, LogRate, grants::Grants};
 use crate::flow::{Event, Fault, Outcome};
 use crate::telemetry::report;
 use crate::wit::v0_1::{self, Lowered, export};
@@ -116,6 +116,7 @@ impl Instances {
             publications: limits.publications,
             publication_bytes: limits.publication_bytes,
             log_lines: limits.log_lines,
+            log_rate: LogRate::new(limits.log_rate),
             log_line_bytes: limits.log_line_bytes,
         });
         let idle = Arc::<Idle>::default();

@@ -35,6 +35,8 @@ pub struct Limits {
     pub publication_bytes: usize,
     /// Log lines of one event.
     pub log_lines: u32,
+    /// Log lines of one second, of all its events together.
+    pub log_rate: u32,
     /// Bytes of one log line.
     pub log_line_bytes: usize,
 }
@@ -62,6 +64,7 @@ impl Default for Limits {
             publications: 1000,
             publication_bytes: 16 * MIB,
             log_lines: 1000,
+            log_rate: 1000,
             log_line_bytes: 8 << 10,
         }
     }
@@ -99,6 +102,7 @@ impl Limits {
                 .size("publication-bytes", 0..=512 * MIB)
                 .unwrap_or(base.publication_bytes),
             log_lines: limits.integer("log-lines", 0..=1_000_000).unwrap_or(base.log_lines),
+            log_rate: limits.integer("log-rate", 0..=1_000_000).unwrap_or(base.log_rate),
             log_line_bytes: limits.size("log-line-bytes", 64..=MIB).unwrap_or(base.log_line_bytes),
         }
     }
@@ -118,6 +122,7 @@ impl Limits {
             publications: self.publications.min(other.publications),
             publication_bytes: self.publication_bytes.min(other.publication_bytes),
             log_lines: self.log_lines.min(other.log_lines),
+            log_rate: self.log_rate.min(other.log_rate),
             log_line_bytes: self.log_line_bytes.min(other.log_line_bytes),
         }
     }

@@ -193,6 +193,24 @@ impl GuestLogCut<'_> {
     }
 }
 
+/// A guest logged more than it may in one second.
+pub struct GuestLogSlowed<'a> {
+    /// Its name.
+    pub plugin: &'a str,
+    /// The lines that were left out.
+    pub left_out: u64,
+    /// How many one second may have.
+    pub lines_max: u32,
+}
+
+impl GuestLogSlowed<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { plugin, left_out, lines_max } = self;
+        warn!(plugin, left_out, "the log of a second was cut after {lines_max} lines");
+    }
+}
+
 /// The host could not move an event to a delay or dead-letter queue; it holds it and tries again.
 pub struct MoveFailed<'a> {
     /// Where it was to go.

@@ -318,3 +318,19 @@ async fn while_a_subscription_changes_each_event_is_handled_once(site: Site) {
     tokio::join!(changing, taking);
     host.finds_empty("out").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_plugin_takes_the_queue_along_that_its_manifest_names() {
+    let manifest = granted("[[subscription]]\nqueue = \"~work\"");
+    let host = TestHost::new().queue("out").scripted("orders", &manifest).start().await;
+    for suffix in ["toml", "wasm"] {
+        let to = host.file(&format!("renamed.{suffix}"));
+        std::fs::rename(host.file(&format!("orders.{suffix}")), to).unwrap();
+    }
+    // For a moment there are both, and only one can have the queue.
+    host.serves("renamed", guest("scripted")).await;
+    eventually("the old one is gone", || host.status("orders").is_none()).await;
+    host.ready().await;
+    host.send("work", "publish::~out").await;
+    host.take("out").await;
+}

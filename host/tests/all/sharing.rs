@@ -14,6 +14,7 @@ on_both! {
     what_fits_nobody_is_a_dead_letter
     a_slow_plugin_does_not_hold_up_another
     a_plugin_may_consume_several_queues
+    a_queue_that_goes_with_its_last_consumer_survives_a_change
 }
 
 /// A subscription to the shared queue `work`; events that come to it are told apart by `fits`.
@@ -115,6 +116,31 @@ async fn two_that_take_every_event_are_refused() {
     host.take("out").await;
     host.put_manifest("b", &shares("type = \"b\""));
     host.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_ends_when_the_other_goes() {
+    let host = TestHost::new().queue("out").scripted("a", &shares("")).start().await;
+    host.put_manifest("b", &shares(""));
+    host.put("b", guest("scripted"));
+    host.trouble("b", &["both take every event"]).await;
+    std::fs::remove_file(host.file("a.wasm")).unwrap();
+    host.ready().await;
+    host.send("work", "publish::~out").await;
+    host.take("out").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_exchange_has_the_same_type_everywhere() {
+    let bound = |fits: &str, kind: &str| {
+        let bindings = format!("bindings = [{{ exchange = \"~shop\", type = \"{kind}\" }}]");
+        shares(fits).replace("queue =", &format!("{bindings}\nqueue ="))
+    };
+    let topic = bound("type = \"a\"", "topic");
+    let host = TestHost::new().queue("out").scripted("a", &topic).start().await;
+    host.put_manifest("b", &bound("type = \"b\"", "fanout"));
+    host.put("b", guest("scripted"));
+    host.trouble("b", &["another `exchange`", &host.own("a")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,5 +275,20 @@ async fn a_plugin_may_consume_several_queues(site: Site) {
             header(&host.take("orders.dlq").await, "x-original-routingKey"),
             host.own(queue)
         );
+    }
+}
+
+async fn a_queue_that_goes_with_its_last_consumer_survives_a_change(site: Site) {
+    let manifest = |prefetch: u16| {
+        let settings = format!("prefetch = {prefetch}\nconcurrency = 1\nauto-delete = true");
+        granted(&format!("[[subscription]]\nqueue = \"~work\"\n{settings}"))
+    };
+    let host = TestHost::on(site).queue("out").scripted("a", &manifest(2)).start().await;
+    for _ in 0..20 {
+        host.send("work", "[\"sleep:20\", \"publish::~out\"]").await;
+    }
+    host.put_manifest("a", &manifest(3));
+    for _ in 0..20 {
+        host.take("out").await;
     }
 }

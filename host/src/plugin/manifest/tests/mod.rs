@@ -92,6 +92,7 @@ fn every_key_of_a_full_manifest_is_read() {
         publications = 5
         publication-bytes = "6KiB"
         log-lines = 7
+        log-rate = 9
         log-line-bytes = "1KB"
         [grants]
         publish = ["shop:invoice.*", ":other"]
@@ -152,6 +153,7 @@ fn every_key_of_a_full_manifest_is_read() {
             publications: 5,
             publication_bytes: 6144,
             log_lines: 7,
+            log_rate: 9,
             log_line_bytes: 1000,
         }
     );
