@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn attempts_and_returns_are_counted_apart() {
         let int = Field::I64;
-        let cases: [(&[(&str, Field)], (u32, u32)); 7] = [
+        type Sent<'a> = &'a [(&'a str, Field)];
+        let cases: [(Sent<'_>, (u32, u32)); 7] = [
             (&[], (1, 0)),
             (&[(ATTEMPT, int(3))], (3, 0)),
             (&[(DELIVERY_COUNT, int(2))], (1, 2)),
