@@ -1,9 +1,4 @@
 //! `amqps://`: an authority of one's own, and a broker that asks for a client's certificate.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
 
 use crate::support::process::Place;
 use crate::support::python::Script;

@@ -1,10 +1,5 @@
 //! The command line as people and scripts see it. Each exit code of DESIGN's list is provoked here or
 //! in one of the files below.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
 
 mod check;
 mod invoke;

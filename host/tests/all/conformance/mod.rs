@@ -1,11 +1,6 @@
 //! One suite that every broker passes, so that the embedded one cannot drift from RabbitMQ. A test
 //! is a function of a [`Fixture`]; the table below gives each of them to each broker, and a test
 //! that is missing there is dead code, which the compiler reports.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
 
 /// Makes a test of every function of the suite, each with what `$fixture` makes.
 macro_rules! conformance {

@@ -1,11 +1,6 @@
 //! The whole job at once: a producer with pika, handlers in four languages, retries, bad events,
 //! handlers that are replaced and connections that are closed meanwhile; at the end every event is
 //! accounted for. Next: account.rs, the accounts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
 
 mod account;
 mod journal;

@@ -1,9 +1,4 @@
 //! The binary against a real RabbitMQ, in a virtual host of each test's own. Begin with connecting.rs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "clippy's exception for tests does not see the helpers of tests"
-)]
 
 mod connecting;
 mod faults;
