@@ -108,15 +108,11 @@ fn counted(event: &Event, attempt: u32) -> Properties {
 
 /// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the
 /// routing key: that one is kept for the way back. One for each delay, so that a short delay never
-/// waits behind a long one, and of the same type and durability as the queue served.
+/// waits behind a long one, and of the same durability as the queue served.
 fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
     let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     let durable = queue.durable && !queue.exclusive;
-    let suffix = match (queue.kind, durable) {
-        (Some(QueueType::Quorum), _) => ".quorum",
-        (_, true) => "",
-        (_, false) => ".transient",
-    };
+    let suffix = if durable { "" } else { ".transient" };
     let name = format!("wabbit.delay.{ms}{suffix}");
     let milliseconds = |ms: u64| Field::I64(i64::try_from(ms).unwrap_or(i64::MAX));
     let arguments = [
@@ -131,7 +127,9 @@ fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
         auto_delete: true,
     };
     let waiting = Queue {
-        kind: queue.kind,
+        // Quorum queues lose their timer (RabbitMQ 3.10: what expired stays for good), and go at the
+        // end of `x-expires` however often they are declared, with what is in them.
+        kind: Some(QueueType::Classic),
         durable,
         arguments: arguments.into_iter().collect(),
         ..Queue::durable(name.clone())
@@ -174,7 +172,7 @@ mod tests {
         let table = [
             (&durable, 5000, "wabbit.delay.5000", true),
             (&durable, 800, "wabbit.delay.800", true),
-            (&quorum, 5000, "wabbit.delay.5000.quorum", true),
+            (&quorum, 5000, "wabbit.delay.5000", true),
             (&transient, 5000, "wabbit.delay.5000.transient", false),
             (&exclusive, 5000, "wabbit.delay.5000.transient", false),
         ];
@@ -183,6 +181,7 @@ mod tests {
             let Topology { exchanges, queues, bindings } = &moved.topology;
             assert_eq!((exchanges[0].name.as_str(), exchanges[0].durable), (name, durable));
             assert_eq!((queues[0].name.as_str(), queues[0].durable), (name, durable));
+            assert_eq!(queues[0].kind, Some(QueueType::Classic));
             assert_eq!((bindings[0].exchange.as_str(), bindings[0].queue.as_str()), (name, name));
             let argument = |name| queues[0].arguments.get(name).and_then(Field::as_integer);
             assert_eq!(argument("x-message-ttl"), i64::try_from(ms).ok());

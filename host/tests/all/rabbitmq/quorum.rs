@@ -10,7 +10,7 @@ fn quorum(prefetch: u32) -> String {
 }
 
 #[tokio::test]
-async fn retries_wait_in_a_queue_of_the_same_type() {
+async fn retries_come_again() {
     let vhost = Vhost::new().await;
     vhost.queue("out", &[]).await;
     let host = Place::new().plugin("orders", "scripted", &quorum(10)).run(&vhost.url).await;
@@ -26,7 +26,7 @@ async fn retries_wait_in_a_queue_of_the_same_type() {
         (body(&letter).as_str(), text(&letter, "x-exception-type").as_str()),
         ("retry", "retry")
     );
-    assert!(vhost.queues().await.contains("wabbit.delay.50.quorum"));
+    assert!(vhost.queues().await.contains("wabbit.delay.50"));
     assert_eq!(host.metric("wabbit_retries_total", &["plugin=\"orders\""]).await, 4.0);
     assert_eq!(vhost.drain("out").await, [""; 0]);
 }
