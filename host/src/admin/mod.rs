@@ -16,8 +16,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Room for a body of 16 MiB as base64, with its properties.
-const REQUEST_BYTES_MAX: usize = 24 << 20;
+/// The largest request, in bytes: room for a body of 16 MiB as base64, with its properties.
+pub const REQUEST_BYTES_MAX: usize = 24 << 20;
 
 /// What the pages show.
 #[derive(Clone)]

@@ -158,6 +158,14 @@ pub enum PublishError {
     /// The channel was closed over it, e.g. 404 for an exchange that is not there.
     #[error("the broker closed the channel: {0}")]
     Refused(String),
+    /// Its properties are larger than the broker takes in one frame.
+    #[error("its properties and headers have {size} bytes, the broker takes {max}")]
+    TooLarge {
+        /// Bytes of its content header.
+        size: usize,
+        /// What one frame has room for.
+        max: usize,
+    },
     /// The connection was lost before the confirm came: it may or may not have been taken.
     #[error("the connection was lost before the confirm: {0}")]
     Lost(String),
@@ -199,12 +207,17 @@ pub enum TopologyError {
 }
 
 impl TopologyError {
-    /// With what a person can do about it.
+    /// With what a person can do about it. The names that servers make up are left out: the same
+    /// trouble would look like another at each try.
     fn told(&self) -> String {
-        match self.hint() {
+        let text = match self.hint() {
             Some(hint) => format!("{self}; hint: {hint}"),
             None => self.to_string(),
-        }
+        };
+        let mut parts = text.split("amq.gen-");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        parts.fold(first, |told, part| told + "amq.gen-…" + part.trim_start_matches(letter))
     }
 
     /// What a person can do about it.

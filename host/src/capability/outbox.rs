@@ -56,7 +56,8 @@ impl Outbox {
             let most = self.count_max;
             return Err(PublishError::Limit(format!("one event may publish {most} messages")));
         }
-        let bytes = self.bytes.saturating_add(body.len()).saturating_add(size(&properties.headers));
+        let bytes =
+            self.bytes.saturating_add(body.len()).saturating_add(properties.headers.wire_size());
         if bytes > self.bytes_max {
             let most = self.bytes_max;
             return Err(PublishError::Limit(format!("one event may publish {most} bytes")));
@@ -79,22 +80,6 @@ fn copy_keys(headers: &Headers) -> impl Iterator<Item = Cow<'_, str>> {
         Field::RawText(key) => Some(String::from_utf8_lossy(key)),
         _ => None,
     })
-}
-
-/// Roughly, the bytes that headers take.
-fn size(headers: &Headers) -> usize {
-    let field = |(name, value): &(String, Field)| name.len() + size_of_field(value);
-    headers.0.iter().map(field).sum()
-}
-
-fn size_of_field(value: &Field) -> usize {
-    match value {
-        Field::Text(text) => text.len(),
-        Field::RawText(bytes) | Field::Bytes(bytes) => bytes.len(),
-        Field::Array(items) => items.iter().map(size_of_field).sum(),
-        Field::Table(headers) => size(headers),
-        _ => size_of::<u64>(),
-    }
 }
 
 impl publisher::Host for Guest {

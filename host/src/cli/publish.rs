@@ -3,6 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::settings::{Global, Named};
+use crate::admin::REQUEST_BYTES_MAX;
 use crate::broker::{PublishError, amqp};
 use crate::config::AdminConfig;
 use crate::flow::{JsonError, Publication};
@@ -163,7 +164,13 @@ fn by_host(address: SocketAddr, token: Option<&str>, value: &Value) -> Result<()
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let mut response = request.send(value.to_string()).map_err(|error| {
+    let text = value.to_string();
+    if text.len() > REQUEST_BYTES_MAX {
+        let (bytes, hint) = (text.len(), "give `--broker URL` to publish it directly");
+        let text = format!("it takes {bytes} bytes as JSON, a host takes {REQUEST_BYTES_MAX}");
+        return Err(Failure::say(Exit::Failed, text).hint(Some(hint)));
+    }
+    let mut response = request.send(text).map_err(|error| {
         let hint = "start one with `wabbit run` or `wabbit dev`, or give `--broker URL`";
         Failure::say(Exit::Unreachable, format!("no host at `{address}`: {error}")).hint(Some(hint))
     })?;

@@ -58,7 +58,7 @@ pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
     let finish = async {
         let outcome = flush(target, outbound, &event, outcome).await;
         let settlement = decide(target, &event, &outcome);
-        carry_out(target, outbound, &event, &outcome, settlement).await;
+        let settlement = carry_out(target, outbound, &event, &outcome, settlement).await;
         (outcome, settlement)
     };
     let (outcome, settlement) = tokio::select! {
@@ -126,29 +126,35 @@ fn decide(target: &Target, event: &Event, outcome: &Outcome) -> Settlement {
     if gone { Settlement::Drop } else { settlement }
 }
 
-/// Does what must be done before the ack.
+/// Does what must be done before the ack; what became of the event may be less than was decided.
 async fn carry_out(
     target: &Target,
     outbound: &Outbound,
     event: &Event,
     outcome: &Outcome,
     settlement: Settlement,
-) {
+) -> Settlement {
     let subscription = &target.subscription;
-    match settlement {
-        Settlement::Ack | Settlement::Drop => {}
-        Settlement::Retry(delay) => {
-            outbound.carry(&moves::retry(event, delay, &subscription.consume.queue)).await;
+    if let Settlement::Retry(delay) = settlement {
+        let retried = moves::retry(event, delay, &subscription.consume.queue);
+        if outbound.carry(&retried).await.is_ok() {
+            return settlement;
         }
-        Settlement::DeadLetter => {
-            let (plugin, digest) = match &target.plugin {
-                Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
-                None => ("", ""),
-            };
-            let ended = Ended { plugin, digest, outcome };
-            outbound.carry(&moves::dead_letter(event, subscription, ended)).await;
-        }
+    } else if settlement != Settlement::DeadLetter {
+        return settlement;
     }
+    let (plugin, digest) = match &target.plugin {
+        Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
+        None => ("", ""),
+    };
+    let mut letter = moves::dead_letter(event, subscription, Ended { plugin, digest, outcome });
+    // Our own headers come on top of what the publisher could just fit in.
+    while outbound.carry(&letter).await.is_err() {
+        let header = moves::cut(&mut letter);
+        let queue = target.metrics.queue();
+        report::HeaderCut { queue, message_id: id(event), header: &header }.emit();
+    }
+    Settlement::DeadLetter
 }
 
 /// Gives a delivery back that nobody has begun to handle.

@@ -10,6 +10,7 @@ use crate::plugin::{Loader, Plugin};
 use crate::telemetry::report;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -36,6 +37,8 @@ struct HostState {
     /// Plugins that are good but for a conflict with another: served when that is gone.
     conflicting: BTreeMap<String, Arc<Plugin>>,
     stopping: bool,
+    /// The plugins folder.
+    folder: PathBuf,
 }
 
 /// A plugin as it is seen from outside.
@@ -78,6 +81,7 @@ impl Host {
         layers: Layers,
         stop: CancellationToken,
     ) {
+        self.state().folder = folder.dir().to_owned();
         let layers = Arc::new(layers);
         let mut loads = JoinSet::new();
         let mut newest = HashMap::<String, u64>::new();
@@ -98,7 +102,10 @@ impl Host {
                             }
                         }
                     }
-                    self.state().listed = true;
+                    if !std::mem::replace(&mut self.state().listed, true) {
+                        let absent = layers.overrides.keys().filter(|it| !newest.contains_key(*it));
+                        absent.for_each(|plugin| report::PluginAbsent { plugin }.emit());
+                    }
                 }
                 Some(loaded) = loads.join_next() => match loaded {
                     Ok(load) if newest.get(&load.name) == Some(&load.number) => self.take(load),
@@ -125,6 +132,10 @@ impl Host {
         let state = self.state();
         if state.stopping {
             reasons.push("stopping".to_owned());
+        }
+        if state.listed && !state.folder.is_dir() {
+            let folder = state.folder.display();
+            reasons.push(format!("the plugins folder `{folder}` is not there"));
         }
         if !state.listed {
             reasons.push("the plugins folder is being read".to_owned());

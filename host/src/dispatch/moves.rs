@@ -19,6 +19,13 @@ const UNUSED_MS: u64 = 600_000;
 /// properties, 128 KiB by default.
 const REASON_BYTES_MAX: usize = 4096;
 
+/// Which headers a dead letter had to leave behind, as an array of names.
+const CUT: &str = "x-wabbit-cut-headers";
+
+/// How many of them are named, and how much of each name, in bytes.
+const CUT_NAMES_MAX: usize = 20;
+const CUT_NAME_BYTES_MAX: usize = 64;
+
 /// Who ended an event, for the headers of its dead letter.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended<'a> {
@@ -84,6 +91,24 @@ pub fn dead_letter(event: &Event, subscription: &Subscription, ended: Ended<'_>)
     let ours = subscription.consume.mode == Mode::Ensure;
     let queues = to.queue.iter().filter(|_| ours).cloned().collect();
     Move { publication, topology: Topology { queues, ..Topology::default() } }
+}
+
+/// Takes the largest header out of a dead letter that the broker does not take, and says which.
+pub fn cut(letter: &mut Move) -> String {
+    let headers = &mut letter.publication.properties.headers;
+    let others = headers.0.iter().filter(|(name, _)| name != CUT);
+    let largest = others.max_by_key(|(name, value)| name.len() + value.wire_size());
+    let name = largest.map_or(CUT, |(name, _)| name.as_str()).to_owned();
+    headers.take(&name);
+    let mut names = match headers.take(CUT) {
+        Some(Field::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    if names.len() < CUT_NAMES_MAX {
+        names.push(Field::Text(printable(&name, CUT_NAME_BYTES_MAX).into_owned()));
+    }
+    headers.set(CUT, Field::Array(names));
+    name
 }
 
 /// Says in headers why an event ended, under the names that Spring's users know.
@@ -210,6 +235,19 @@ mod tests {
         assert_eq!(header("x-original-routingKey"), Some("order.placed"));
         assert_eq!(header("x-wabbit-plugin"), Some("orders"));
         assert_eq!(header("x-wabbit-digest"), Some("abc"));
+    }
+
+    #[test]
+    fn a_dead_letter_leaves_its_largest_headers_behind() {
+        let headers = [("a", "x".repeat(300)), ("b", "x".repeat(900)), ("c", "x".repeat(600))];
+        let properties =
+            Properties { headers: headers.into_iter().collect(), ..Properties::default() };
+        let publication = Publication { properties, ..Publication::default() };
+        let mut letter = Move { publication, topology: Topology::default() };
+        assert_eq!([cut(&mut letter), cut(&mut letter)], ["b", "c"]);
+        let headers = &letter.publication.properties.headers;
+        assert_eq!(headers.get(CUT), Some(&Field::Array(vec!["b".into(), "c".into()])));
+        assert!(headers.get("a").is_some() && headers.get("b").is_none());
     }
 
     #[test]

@@ -20,6 +20,10 @@ const CARRY_MAX: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// Its headers are larger than the broker takes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
 /// Publishes, by way of one broker.
 pub struct Outbound {
     broker: Arc<dyn Broker>,
@@ -53,10 +57,17 @@ impl Outbound {
 
     /// Publishes a move of the host. Goes on until the broker has taken it: an event that can't be
     /// moved is held, never lost.
-    pub async fn carry(&self, it: &Move) {
+    ///
+    /// # Errors
+    /// The broker will never take it as it is.
+    pub async fn carry(&self, it: &Move) -> Result<(), TooLarge> {
         let mut pause = PAUSE_MIN;
         loop {
-            let Err(cause) = self.try_carry(it).await else { return };
+            let cause = match self.try_carry(it).await {
+                Ok(()) => return Ok(()),
+                Err(PublishError::TooLarge { .. }) => return Err(TooLarge),
+                Err(error) => error.to_string(),
+            };
             let Publication { exchange, routing_key, .. } = &it.publication;
             report::MoveFailed { exchange, routing_key, cause: &cause, pause }.emit();
             tokio::time::sleep(pause).await;
@@ -64,12 +75,15 @@ impl Outbound {
         }
     }
 
-    async fn try_carry(&self, it: &Move) -> Result<(), String> {
-        self.declare(&it.topology).await?;
+    async fn try_carry(&self, it: &Move) -> Result<(), PublishError> {
+        self.declare(&it.topology).await.map_err(PublishError::Refused)?;
         let published = self.broker.publish(it.publication.clone());
         let result = match tokio::time::timeout(CARRY_MAX, published).await {
-            Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_) => Err("the broker takes no publications at the moment".to_owned()),
+            Ok(result) => result,
+            Err(_) => {
+                let cause = "the broker takes no publications at the moment".to_owned();
+                Err(PublishError::Lost(cause))
+            }
         };
         if result.is_err() {
             // Perhaps it is not there any more.

@@ -55,6 +55,22 @@ impl Field {
         }
     }
 
+    /// Bytes in a field table, with the one that tells the type.
+    pub fn wire_size(&self) -> usize {
+        1 + match self {
+            Field::Text(text) => 4 + text.len(),
+            Field::RawText(bytes) | Field::Bytes(bytes) => 4 + bytes.len(),
+            Field::Bool(_) | Field::I8(_) | Field::U8(_) => 1,
+            Field::I16(_) | Field::U16(_) => 2,
+            Field::I32(_) | Field::U32(_) | Field::F32(_) => 4,
+            Field::I64(_) | Field::F64(_) | Field::Timestamp(_) => 8,
+            Field::Decimal { .. } => 5,
+            Field::Void => 0,
+            Field::Array(items) => 4 + items.iter().map(Field::wire_size).sum::<usize>(),
+            Field::Table(headers) => headers.wire_size(),
+        }
+    }
+
     /// Equal, whatever the width of a number: clients choose it as they like.
     pub fn same(&self, other: &Field) -> bool {
         match (self, other) {
@@ -119,6 +135,12 @@ impl Headers {
     pub fn take(&mut self, name: &str) -> Option<Field> {
         let at = self.0.iter().position(|(key, _)| key == name)?;
         Some(self.0.remove(at).1)
+    }
+
+    /// Bytes as a field table.
+    pub fn wire_size(&self) -> usize {
+        let field = |(name, value): &(String, Field)| 1 + name.len() + value.wire_size();
+        4 + self.0.iter().map(field).sum::<usize>()
     }
 
     /// No headers at all.

@@ -122,9 +122,11 @@ impl Publication {
             "routing-key": self.routing_key,
             "properties": self.properties.to_json(),
         });
-        match std::str::from_utf8(&self.body) {
-            Ok(text) => object["body"] = text.into(),
-            Err(_) => object["body-base64"] = BASE64_STANDARD.encode(&self.body).into(),
+        // Control characters take six times their room as JSON.
+        let plain = |text: &&str| !text.contains(|c: char| c.is_control() && !c.is_whitespace());
+        match std::str::from_utf8(&self.body).ok().filter(plain) {
+            Some(text) => object["body"] = text.into(),
+            None => object["body-base64"] = BASE64_STANDARD.encode(&self.body).into(),
         }
         object
     }

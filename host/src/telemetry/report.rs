@@ -7,25 +7,24 @@
 pub use super::connection::{
     ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost, ConnectionUp,
 };
+pub use super::guest::{GuestLog, GuestLogCut, GuestLogSlowed, GuestTrapped};
 
 use super::{SubscriptionMetrics, metrics::name, text::printable};
 use crate::flow::{Outcome, Settlement};
 use metrics::{counter, gauge};
 use std::{fmt::Display, time::Duration};
-use tracing::{Level, debug, error, info, trace, warn};
+use tracing::{debug, error, info, trace, warn};
 
 /// The longest reason in a log line, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
 /// The longest name from the network in a log line. AMQP's short strings have at most 255 bytes.
 const NAME_BYTES_MAX: usize = 255;
-/// The target of guests' own lines.
-const GUEST: &str = "guest";
 
-fn reason(text: &str) -> impl Display {
+pub(super) fn reason(text: &str) -> impl Display {
     printable(text, REASON_BYTES_MAX)
 }
 
-fn short(text: &str) -> impl Display {
+pub(super) fn short(text: &str) -> impl Display {
     printable(text, NAME_BYTES_MAX)
 }
 
@@ -117,97 +116,33 @@ impl EventSettled<'_> {
             (Settlement::Ack, _) => line!(trace, "handled"),
             (Settlement::Retry(delay), _) => line!(info, "comes again in {delay:?}"),
             (Settlement::DeadLetter, _) => line!(warn, "is a dead letter now"),
-            (Settlement::Drop, Outcome::Retry { .. } | Outcome::Failed { .. }) => {
-                line!(warn, "dropped after its last attempt, as the plugin is set up to");
+            (Settlement::Drop, Outcome::Drop(_)) => line!(debug, "dropped, as its handler says"),
+            (Settlement::Drop, Outcome::Refused { .. }) => {
+                line!(debug, "dropped unhandled, as the plugin is set up to");
             }
-            (Settlement::Drop, _) => line!(debug, "dropped"),
+            (Settlement::Drop, _) => {
+                line!(warn, "dropped after failing, as the plugin is set up to")
+            }
         }
     }
 }
 
-/// A call of a guest ended with a trap or at a limit. How its event is settled is reported apart.
-pub struct GuestTrapped<'a> {
-    /// Its name.
-    pub plugin: &'a str,
-    /// The class of the fault, e.g. `trap`, `timeout`, `memory`.
-    pub kind: &'static str,
-    /// The engine's words, with the guest's.
-    pub cause: &'a str,
+/// A dead letter was larger than the broker takes, and left a header behind.
+pub struct HeaderCut<'a> {
+    /// Where the event came from.
+    pub queue: &'a str,
+    /// The AMQP property, empty if it has none.
+    pub message_id: &'a str,
+    /// The header's name.
+    pub header: &'a str,
 }
 
-impl GuestTrapped<'_> {
-    /// Logs and counts it.
-    pub fn emit(self) {
-        let Self { plugin, kind, cause } = self;
-        counter!(name::PLUGIN_TRAPS, "plugin" => plugin.to_owned(), "kind" => kind).increment(1);
-        debug!(plugin, kind, cause = %reason(cause), "the call trapped");
-    }
-}
-
-/// A line that a guest wrote.
-pub struct GuestLog<'a> {
-    /// Its name.
-    pub plugin: &'a str,
-    /// How important it is, in the guest's opinion.
-    pub level: Level,
-    /// Where it comes from: the guest's own name for it, or `stdout` or `stderr`.
-    pub context: &'a str,
-    /// The line, printable.
-    pub message: &'a str,
-}
-
-impl GuestLog<'_> {
+impl HeaderCut<'_> {
     /// Logs it.
     pub fn emit(self) {
-        let Self { plugin, level, context, message } = self;
-        macro_rules! line {
-            ($level:ident) => {
-                $level!(target: GUEST, plugin, context = %short(context), "{message}")
-            };
-        }
-        match level {
-            Level::ERROR => line!(error),
-            Level::WARN => line!(warn),
-            Level::INFO => line!(info),
-            Level::DEBUG => line!(debug),
-            Level::TRACE => line!(trace),
-        }
-    }
-}
-
-/// A guest logged more than it may for one event.
-pub struct GuestLogCut<'a> {
-    /// Its name.
-    pub plugin: &'a str,
-    /// The lines that were left out.
-    pub left_out: u64,
-    /// How many one event may log.
-    pub lines_max: u32,
-}
-
-impl GuestLogCut<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { plugin, left_out, lines_max } = self;
-        warn!(plugin, left_out, "the log of an event was cut after {lines_max} lines");
-    }
-}
-
-/// A guest logged more than it may in one second.
-pub struct GuestLogSlowed<'a> {
-    /// Its name.
-    pub plugin: &'a str,
-    /// The lines that were left out.
-    pub left_out: u64,
-    /// How many one second may have.
-    pub lines_max: u32,
-}
-
-impl GuestLogSlowed<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { plugin, left_out, lines_max } = self;
-        warn!(plugin, left_out, "the log of a second was cut after {lines_max} lines");
+        let Self { queue, message_id, header } = self;
+        let (message_id, header) = (short(message_id), short(header));
+        warn!(queue, %message_id, %header, "a dead letter left a header behind: it was too large");
     }
 }
 
@@ -308,6 +243,20 @@ impl PluginRefused<'_> {
             ),
             None => error!(plugin, hint, "plugin refused: {}", reason(&cause)),
         }
+    }
+}
+
+/// The host's configuration speaks of a plugin that is not in the folder.
+pub struct PluginAbsent<'a> {
+    /// The name in the configuration.
+    pub plugin: &'a str,
+}
+
+impl PluginAbsent<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let plugin = self.plugin;
+        warn!(plugin, "`[plugins.{plugin}]` is configured, and there is no such plugin");
     }
 }
 

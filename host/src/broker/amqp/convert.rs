@@ -143,25 +143,23 @@ pub(super) fn basic_properties(from: &Properties) -> Result<BasicProperties, Too
     Ok(to)
 }
 
-/// The bytes that `headers` take on the wire: all properties must fit into one frame.
-pub(super) fn wire_size(headers: &Headers) -> usize {
-    4 + headers.0.iter().map(|(name, v)| 1 + name.len() + field_size(v)).sum::<usize>()
-}
-
-/// With the byte that tells the type.
-fn field_size(field: &Field) -> usize {
-    1 + match field {
-        Field::Text(v) => 4 + v.len(),
-        Field::RawText(v) | Field::Bytes(v) => 4 + v.len(),
-        Field::Bool(_) | Field::I8(_) | Field::U8(_) => 1,
-        Field::I16(_) | Field::U16(_) => 2,
-        Field::I32(_) | Field::U32(_) | Field::F32(_) => 4,
-        Field::I64(_) | Field::F64(_) | Field::Timestamp(_) => 8,
-        Field::Decimal { .. } => 5,
-        Field::Void => 0,
-        Field::Array(v) => 4 + v.iter().map(field_size).sum::<usize>(),
-        Field::Table(v) => wire_size(v),
-    }
+/// Bytes of a content header: class, weight, size of the body, flags, and the properties.
+pub(super) fn header_size(properties: &Properties) -> usize {
+    let texts = [
+        &properties.content_type,
+        &properties.content_encoding,
+        &properties.correlation_id,
+        &properties.reply_to,
+        &properties.expiration,
+        &properties.message_id,
+        &properties.kind,
+        &properties.user_id,
+        &properties.app_id,
+        &properties.cluster_id,
+    ];
+    let texts: usize = texts.into_iter().flatten().map(|text| 1 + text.len()).sum();
+    // The flags, and what is always as long: delivery-mode, priority, timestamp.
+    14 + texts + 10 + properties.headers.wire_size()
 }
 
 #[cfg(test)]
@@ -250,7 +248,7 @@ mod tests {
             let (bytes, _) = lapin::types::generation::gen_field_table(&table)(Vec::new().into())
                 .expect("encodes")
                 .into_inner();
-            assert_eq!(wire_size(&headers), bytes.len(), "{headers:?}");
+            assert_eq!(headers.wire_size(), bytes.len(), "{headers:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 
 use super::STEP_LIMIT;
 use super::backoff::Backoff;
-use super::convert::{basic_properties, short, wire_size};
+use super::convert::{basic_properties, header_size, short};
 use super::error::words;
 use super::link::{Link, Open};
 use crate::broker::PublishError;
@@ -22,8 +22,8 @@ use tokio::sync::Semaphore;
 const CONFIRM_LIMIT: Duration = Duration::from_secs(30);
 /// As many publications are in flight at once.
 const CHANNELS_MAX: usize = 64;
-/// Room that a content header needs beside the table: thirteen properties, none over 256 bytes.
-const PROPERTIES_MAX: usize = 14 * 256;
+/// Type, channel and length before the payload of a frame, and the mark at its end.
+const FRAME_OVERHEAD: usize = 8;
 
 /// Publishes over one link.
 pub(super) struct Publisher {
@@ -156,7 +156,7 @@ impl Message {
         Ok(Self {
             exchange: short("the exchange", &exchange).map_err(refused)?,
             routing_key: short("the routing key", &routing_key).map_err(refused)?,
-            header_size: PROPERTIES_MAX + wire_size(&properties.headers),
+            header_size: header_size(&properties),
             properties: basic_properties(&properties).map_err(refused)?,
             body,
         })
@@ -164,15 +164,12 @@ impl Message {
 
     /// Properties go in one frame: a longer one would cost the whole connection.
     fn fits(&self, open: &Open) -> Result<(), PublishError> {
-        match open.connection().configuration().frame_max() as usize {
-            max if max > 0 && self.header_size > max => {
-                let size = self.header_size;
-                let text =
-                    format!("headers of {size} bytes are over the broker's frame size of {max}");
-                Err(PublishError::Refused(text))
-            }
-            _ => Ok(()),
+        let frame_max = open.connection().configuration().frame_max() as usize;
+        let max = frame_max.saturating_sub(FRAME_OVERHEAD);
+        if frame_max > 0 && self.header_size > max {
+            return Err(PublishError::TooLarge { size: self.header_size, max });
         }
+        Ok(())
     }
 }
 

@@ -29,6 +29,7 @@ const BATCHES_MAX: usize = 1;
 
 /// A plugins folder that is watched by a thread of its own, until this is dropped.
 pub struct Folder {
+    dir: PathBuf,
     changes: mpsc::Receiver<Vec<Change>>,
     signals: Arc<Signals>,
 }
@@ -42,6 +43,7 @@ impl Folder {
     pub fn new(dir: &Path, mode: WatchMode, component_bytes_max: u64) -> io::Result<Self> {
         let dir = std::path::absolute(dir)?;
         let signals = Arc::<Signals>::default();
+        let watched = dir.clone();
         let (sender, changes) = mpsc::channel(BATCHES_MAX);
         let alarm = match mode {
             WatchMode::Auto => Some(Alarm::new(dir.clone(), Arc::clone(&signals))),
@@ -61,7 +63,12 @@ impl Folder {
             WatchMode::Off => watcher.once(),
             WatchMode::Auto | WatchMode::Poll => watcher.run(settle),
         })?;
-        Ok(Self { changes, signals })
+        Ok(Self { dir: watched, changes, signals })
+    }
+
+    /// Where it is, from the root.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// What has changed. The first call returns what is there, at once, and be it nothing; later

@@ -54,3 +54,30 @@ async fn bytes_that_are_not_text_harm_neither_their_event_nor_others() {
     assert_eq!(host.metric("wabbit_reconnects_total", &[]).await, 0.0);
     host.ready().await;
 }
+
+#[tokio::test]
+async fn headers_that_leave_no_room_for_ours_do_not_hold_their_queue_up() {
+    let vhost = Vhost::new().await;
+    let host = Place::new().plugin("orders", "scripted", SCRIPTED).run(&vhost.url).await;
+    host.ready().await;
+    // A frame has 131,072 bytes, and the broker takes what fills it.
+    let large = AMQPValue::LongString("y".repeat(130_900).into());
+    let headers = table(&[("large", large), ("small", AMQPValue::LongString("s".into()))]);
+    let properties = BasicProperties::default().with_headers(headers);
+    for script in ["reject:for good", "retry"] {
+        vhost.publish_with("", "orders", script, properties.clone()).await;
+    }
+    vhost.publish("", "orders", "log:goes on").await;
+    host.logs(&["goes on", "\"target\":\"guest\""]).await;
+    let mut letters = [vhost.next("orders.dlq").await, vhost.next("orders.dlq").await];
+    letters.sort_by_key(body);
+    let types = letters.each_ref().map(|letter| text(letter, "x-exception-type"));
+    assert_eq!(types, ["reject", "retry"]);
+    for letter in letters {
+        assert_eq!((header(&letter, "large"), text(&letter, "small").as_str()), (None, "s"));
+        let Some(AMQPValue::FieldArray(names)) = header(&letter, "x-wabbit-cut-headers") else {
+            panic!("{letter:?}");
+        };
+        assert_eq!(names.as_slice(), [AMQPValue::LongString("large".into())]);
+    }
+}

@@ -107,6 +107,10 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let wanted = plain(word);
     let distance = |key: &&str| strsim::damerau_levenshtein(&wanted, &plain(key));
+    let begun = |key: &&str| wanted.len() > 2 && plain(key).starts_with(&wanted);
+    if let Some(begun) = known.iter().copied().find(begun) {
+        return Some(begun);
+    }
     let best = known.iter().copied().min_by_key(distance)?;
     // A third of the letters wrong is a typo; more is another word.
     (distance(&best) <= (wanted.chars().count() / 3).max(1)).then_some(best)
