@@ -78,6 +78,7 @@ impl GuestLog {
                 plugin: &self.plugin,
                 left_out,
                 lines_max: self.budget.log_lines,
+                of: "event",
             }
             .emit();
         }
@@ -132,7 +133,8 @@ impl GuestLog {
         let admitted = rate.admit(Instant::now());
         if admitted.left_out > 0 {
             let (plugin, lines_max) = (&*self.plugin, rate.per_second());
-            report::GuestLogSlowed { plugin, left_out: admitted.left_out, lines_max }.emit();
+            report::GuestLogCut { plugin, left_out: admitted.left_out, lines_max, of: "second" }
+                .emit();
         }
         if admitted.line {
             report::GuestLog { plugin: &self.plugin, level, context, message }.emit();

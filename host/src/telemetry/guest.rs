@@ -59,38 +59,22 @@ impl GuestLog<'_> {
     }
 }
 
-/// A guest logged more than it may for one event.
+/// A guest logged more than it may.
 pub struct GuestLogCut<'a> {
     /// Its name.
     pub plugin: &'a str,
     /// The lines that were left out.
     pub left_out: u64,
-    /// How many one event may log.
+    /// How many there may be.
     pub lines_max: u32,
+    /// In what: `event` or `second`.
+    pub of: &'static str,
 }
 
 impl GuestLogCut<'_> {
     /// Logs it.
     pub fn emit(self) {
-        let Self { plugin, left_out, lines_max } = self;
-        warn!(plugin, left_out, "the log of an event was cut after {lines_max} lines");
-    }
-}
-
-/// A guest logged more than it may in one second.
-pub struct GuestLogSlowed<'a> {
-    /// Its name.
-    pub plugin: &'a str,
-    /// The lines that were left out.
-    pub left_out: u64,
-    /// How many one second may have.
-    pub lines_max: u32,
-}
-
-impl GuestLogSlowed<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { plugin, left_out, lines_max } = self;
-        warn!(plugin, left_out, "the log of a second was cut after {lines_max} lines");
+        let Self { plugin, left_out, lines_max, of } = self;
+        warn!(plugin, left_out, "the log of one {of} was cut after {lines_max} lines");
     }
 }

@@ -7,7 +7,7 @@
 pub use super::connection::{
     ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost, ConnectionUp,
 };
-pub use super::guest::{GuestLog, GuestLogCut, GuestLogSlowed, GuestTrapped};
+pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
 
 use super::{SubscriptionMetrics, metrics::name, text::printable};
 use crate::flow::{Outcome, Settlement};
