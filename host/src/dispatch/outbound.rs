@@ -64,9 +64,8 @@ impl Outbound {
         let mut pause = PAUSE_MIN;
         loop {
             let cause = match self.try_carry(it).await {
-                Ok(()) => return Ok(()),
-                Err(PublishError::TooLarge { .. }) => return Err(TooLarge),
-                Err(error) => error.to_string(),
+                Ok(carried) => return carried,
+                Err(cause) => cause,
             };
             let Publication { exchange, routing_key, .. } = &it.publication;
             report::MoveFailed { exchange, routing_key, cause: &cause, pause }.emit();
@@ -75,15 +74,15 @@ impl Outbound {
         }
     }
 
-    async fn try_carry(&self, it: &Move) -> Result<(), PublishError> {
-        self.declare(&it.topology).await.map_err(PublishError::Refused)?;
+    /// Why it did not come to an answer, for people.
+    async fn try_carry(&self, it: &Move) -> Result<Result<(), TooLarge>, String> {
+        self.declare(&it.topology).await?;
         let published = self.broker.publish(it.publication.clone());
         let result = match tokio::time::timeout(CARRY_MAX, published).await {
-            Ok(result) => result,
-            Err(_) => {
-                let cause = "the broker takes no publications at the moment".to_owned();
-                Err(PublishError::Lost(cause))
-            }
+            Ok(Ok(())) => Ok(Ok(())),
+            Ok(Err(PublishError::TooLarge { .. })) => Ok(Err(TooLarge)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the broker takes no publications at the moment".to_owned()),
         };
         if result.is_err() {
             // Perhaps it is not there any more.

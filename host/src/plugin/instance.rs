@@ -291,8 +291,8 @@ impl Instances {
 
     fn put_back(&self, mut warm: Warm) {
         let reuse = self.limits.instance == Instance::Reuse;
-        let wanted = self.spares.waiting.load(Ordering::Relaxed) == 0;
-        if reuse && wanted && warm.calls < self.limits.max_invocations {
+        let room = self.spares.waiting.load(Ordering::Relaxed) == 0;
+        if reuse && room && warm.calls < self.limits.max_invocations {
             warm.used = Instant::now();
             lock(&self.idle).push(warm);
         }

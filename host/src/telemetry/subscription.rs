@@ -44,11 +44,6 @@ impl SubscriptionMetrics {
         }
     }
 
-    /// The plugin's name.
-    pub fn plugin(&self) -> &str {
-        &self.plugin
-    }
-
     /// The queue's name.
     pub fn queue(&self) -> &str {
         &self.queue

@@ -125,13 +125,18 @@ async fn events_wait_while_their_plugin_is_away() {
     assert_eq!(host.take_text("out").await, "version-b");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renamed_plugin_consumes_the_queue_of_its_new_name() {
-    let host = versions().await;
+/// From `orders` to `renamed`, manifest and component.
+fn rename(host: &TestHost) {
     for suffix in ["toml", "wasm"] {
         let to = host.file(&format!("renamed.{suffix}"));
         std::fs::rename(host.file(&format!("orders.{suffix}")), to).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renamed_plugin_consumes_the_queue_of_its_new_name() {
+    let host = versions().await;
+    rename(&host);
     host.serves("renamed", guest("version-a")).await;
     eventually("the old one is gone", || host.status("orders").is_none()).await;
     host.ready().await;
@@ -323,10 +328,7 @@ async fn while_a_subscription_changes_each_event_is_handled_once(site: Site) {
 async fn a_renamed_plugin_takes_the_queue_along_that_its_manifest_names() {
     let manifest = granted("[[subscription]]\nqueue = \"~work\"");
     let host = TestHost::new().queue("out").scripted("orders", &manifest).start().await;
-    for suffix in ["toml", "wasm"] {
-        let to = host.file(&format!("renamed.{suffix}"));
-        std::fs::rename(host.file(&format!("orders.{suffix}")), to).unwrap();
-    }
+    rename(&host);
     // For a moment there are both, and only one can have the queue.
     host.serves("renamed", guest("scripted")).await;
     eventually("the old one is gone", || host.status("orders").is_none()).await;
