@@ -46,6 +46,7 @@ pub async fn serve(
 fn router(admin: Admin) -> Router {
     let api = Router::new()
         .route("/publish", post(publish::publish))
+        .route("/broker", get(status::broker))
         .route("/plugins", get(status::plugins))
         .route("/consumers", get(status::consumers))
         .route_layer(middleware::from_fn_with_state(admin.clone(), authorize));

@@ -1,7 +1,7 @@
 //! How a host is doing.
 
 use super::Admin;
-use crate::broker::State as ConsumerState;
+use crate::broker::{ConsumerTimeout, Features, LinkHealth, State as ConsumerState};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -18,6 +18,37 @@ pub async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
 /// Prometheus's text format.
 pub async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render())
+}
+
+/// How each connection is doing, and who is at its other end.
+pub async fn broker(State(admin): State<Admin>) -> Json<Value> {
+    let broker = admin.host.broker();
+    let connection = |link: LinkHealth| json!({ "role": link.role, "up": link.up, "blocked": link.blocked, "reason": link.reason });
+    let connections: Vec<_> = broker.health().links.into_iter().map(connection).collect();
+    let server = broker.server().map(|server| {
+        json!({
+            "product": server.product,
+            "version": server.version.map(|version| version.to_string()),
+            "cluster": server.cluster,
+            "features": features(&server.features),
+        })
+    });
+    Json(json!({ "connections": connections, "server": server }))
+}
+
+fn features(features: &Features) -> Value {
+    json!({
+        "native-delayed-retry": features.native_delayed_retry,
+        "default-delivery-limit": features.default_delivery_limit,
+        "consumer-timeout": match features.consumer_timeout {
+            ConsumerTimeout::None => "none",
+            ConsumerTimeout::ClosesChannel => "closes-channel",
+            ConsumerTimeout::CancelsConsumer => "cancels-consumer",
+        },
+        "nack-counts": features.nack_counts,
+        "global-qos": features.global_qos,
+        "transient-queues": features.transient_queues,
+    })
 }
 
 /// Each plugin with the digest that is served, and what is wrong with its files.

@@ -7,10 +7,12 @@ pub mod amqp;
 pub mod arrival;
 pub mod memory;
 mod topology;
+mod version;
 
 pub use topology::{
     Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
 };
+pub use version::{ConsumerTimeout, Features, Server, Version};
 
 use crate::flow::{Delivery, Publication};
 use futures_util::future::BoxFuture;
@@ -37,6 +39,9 @@ pub trait Broker: Send + Sync {
 
     /// How the connections are doing.
     fn health(&self) -> Health;
+
+    /// Who the broker said it is, at the latest connection; `None` before the first.
+    fn server(&self) -> Option<Server>;
 
     /// Flushes what was settled and closes the connections. Subscriptions must be cancelled before.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -3,6 +3,7 @@
 
 use super::{metrics::name, text::printable};
 use metrics::{counter, gauge};
+use std::fmt::Display;
 use tracing::{info, warn};
 
 /// The longest text of the broker in a log line, in bytes.
@@ -22,6 +23,24 @@ impl ConnectionUp<'_> {
         gauge!(name::CONNECTION_UP, "role" => self.role).set(1.0);
         gauge!(name::CONNECTION_BLOCKED, "role" => self.role).set(0.0);
         info!(role = self.role, address = self.address, "connected");
+    }
+}
+
+/// A broker, or a version of it, that was not known before.
+pub struct BrokerIntroduced<'a> {
+    /// Product and version, in its own words, printable.
+    pub server: &'a dyn Display,
+    /// The name of its cluster, printable.
+    pub cluster: Option<&'a str>,
+    /// What follows from that.
+    pub means: &'a dyn Display,
+}
+
+impl BrokerIntroduced<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { server, cluster, means } = self;
+        info!(cluster, "the broker is {server}: {means}");
     }
 }
 

@@ -5,7 +5,8 @@
 //! per plugin, trace = per event. What guests or the network said is made printable here.
 
 pub use super::connection::{
-    ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost, ConnectionUp,
+    BrokerIntroduced, ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost,
+    ConnectionUp,
 };
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
 

@@ -4,9 +4,10 @@
 
 use super::ConnectError;
 use super::backoff::{Backoff, Rarely};
+use super::greeting::Introduced;
 use super::uri::Config;
 use super::wire::{self, Wired};
-use crate::broker::LinkHealth;
+use crate::broker::{LinkHealth, Server};
 use crate::telemetry::report;
 use futures_util::StreamExt;
 use lapin::{Connection, ErrorKind, Event};
@@ -27,6 +28,7 @@ const REFUSED_DELAY: Duration = Duration::from_secs(20);
 pub(super) struct Link {
     role: &'static str,
     config: Arc<Config>,
+    introduced: Arc<Introduced>,
     view: watch::Sender<View>,
     stop: CancellationToken,
     done: CancellationToken,
@@ -65,10 +67,11 @@ impl Link {
     pub(super) fn start(
         role: &'static str,
         config: Arc<Config>,
+        introduced: Arc<Introduced>,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let view = watch::Sender::new(View::default());
-        let link = Arc::new(Self { role, config, view, stop, done: CancellationToken::new() });
+        let (view, done) = (watch::Sender::new(View::default()), CancellationToken::new());
+        let link = Arc::new(Self { role, config, introduced, view, stop, done });
         report::ConnectionClosed { role }.emit();
         let supervised = Arc::clone(&link);
         tokio::spawn(async move {
@@ -173,6 +176,7 @@ impl Link {
             match wire::open(uri, &self.config, &name).await {
                 Ok(wired) => {
                     report::ConnectionUp { role: self.role, address: &uri.to_string() }.emit();
+                    self.introduce(&wired.server);
                     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
                     return Ok(Open { wired, generation, lost: CancellationToken::new() });
                 }
@@ -186,6 +190,13 @@ impl Link {
             }
         }
         result
+    }
+
+    fn introduce(&self, server: &Server) {
+        if self.introduced.note(self.role, server) {
+            let (cluster, means) = (server.cluster.as_deref(), &server.features);
+            report::BrokerIntroduced { server, cluster, means }.emit();
+        }
     }
 
     /// Until the connection is lost, and why; `None` when it was closed because it is to stop.

@@ -36,6 +36,13 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn method(&mut self, end: usize) -> Option<()> {
         match (self.number(2, end)?, self.number(2, end)?) {
+            // connection.start: version of the protocol, server-properties.
+            (10, 10) => {
+                self.skip(2, end)?;
+                let length = self.number(4, end)?;
+                let inner = self.at.checked_add(length).filter(|inner| *inner <= end)?;
+                self.table(inner, 1)
+            }
             // connection.close, channel.close: code and text.
             (10, 50) | (20, 40) => {
                 self.skip(2, end)?;

@@ -8,6 +8,7 @@ mod consumer;
 mod convert;
 mod declare;
 mod error;
+mod greeting;
 mod link;
 mod mend;
 mod publisher;
@@ -20,13 +21,14 @@ pub use error::ConnectError;
 pub use uri::{Config, ConfigError, Tls, Uri};
 
 use super::{
-    Broker, Consume, Health, Mode, PublishError, State, Status, Subscription, Topology,
+    Broker, Consume, Health, Mode, PublishError, Server, State, Status, Subscription, Topology,
     TopologyError,
 };
 use crate::flow::Publication;
 use acker::Flushing;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use greeting::Introduced;
 use link::Link;
 use publisher::Publisher;
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub struct AmqpBroker {
     publish: Arc<Link>,
     publisher: Publisher,
     flushing: Flushing,
+    introduced: Arc<Introduced>,
     _stop: DropGuard,
 }
 
@@ -58,11 +61,20 @@ impl AmqpBroker {
     pub fn connect(config: Config) -> Arc<Self> {
         let config = Arc::new(config);
         let stop = CancellationToken::new();
-        let consume = Link::start("consume", Arc::clone(&config), stop.child_token());
-        let publish = Link::start("publish", config, stop.child_token());
+        let introduced = Arc::<Introduced>::default();
+        let start =
+            |role| Link::start(role, config.clone(), introduced.clone(), stop.child_token());
+        let (consume, publish) = (start("consume"), start("publish"));
         let publisher = Publisher::new(Arc::clone(&publish));
         let flushing = Flushing::default();
-        Arc::new(Self { consume, publish, publisher, flushing, _stop: stop.drop_guard() })
+        Arc::new(Self {
+            consume,
+            publish,
+            publisher,
+            flushing,
+            introduced,
+            _stop: stop.drop_guard(),
+        })
     }
 }
 
@@ -119,6 +131,10 @@ impl Broker for AmqpBroker {
 
     fn health(&self) -> Health {
         Health { links: vec![self.consume.health(), self.publish.health()] }
+    }
+
+    fn server(&self) -> Option<Server> {
+        self.introduced.server()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -3,9 +3,11 @@
 //! [`super::link`], which keeps a connection open.
 
 use super::backoff::Rarely;
+use super::greeting;
 use super::mend::{HEADER, METHOD, mend};
 use super::uri::{Config, Uri};
 use super::{CLOSE_LIMIT, CONNECT_LIMIT, ConnectError, tls};
+use crate::broker::Server;
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
@@ -18,6 +20,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -33,6 +36,8 @@ const FRAME_MAX: usize = 16 * 1024 * 1024;
 pub(super) struct Wired {
     /// lapin's side of it.
     pub(super) connection: Connection,
+    /// Who the broker is.
+    pub(super) server: Server,
     fuse: CancellationToken,
     parted: AtomicBool,
 }
@@ -76,11 +81,15 @@ pub(super) async fn open(uri: &Uri, config: &Config, name: &str) -> Result<Wired
         .with_client_property("product".into(), "wabbit".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let runtime = Runtime::new(RuntimeParts::new(Tokio::current(), Dial));
-    let dial = async move |uri: AMQPUri, _: Runtime<_>| Ok(dial(&uri, &tls, &fuse).await?);
+    let greeting = Greeting::default();
+    let read = greeting.clone();
+    let dial = async move |uri: AMQPUri, _: Runtime<_>| Ok(dial(&uri, &tls, &fuse, &read).await?);
     let connected = Connection::connector(amqp, runtime, dial, options);
     match tokio::time::timeout(CONNECT_LIMIT, connected).await {
         Ok(Ok(connection)) => {
-            Ok(Wired { connection, fuse: guard.disarm(), parted: AtomicBool::new(false) })
+            // It can't be open without a greeting.
+            let server = greeting.get().cloned().unwrap_or_else(|| Server::new("", "", None));
+            Ok(Wired { connection, server, fuse: guard.disarm(), parted: AtomicBool::new(false) })
         }
         Ok(Err(error)) => Err(ConnectError::of(uri, &error)),
         Err(_) => {
@@ -94,11 +103,14 @@ async fn dial(
     uri: &AMQPUri,
     tls: &OwnedTLSConfig,
     fuse: &CancellationToken,
+    greeting: &Greeting,
 ) -> io::Result<AsyncTcpStream<Wire>> {
     let runtime = Runtime::new(Tokio::current());
     let connected = uri.connect_with_config_async(tls.as_ref(), &runtime);
     match fuse.run_until_cancelled(connected).await {
-        Some(stream) => Ok(AsyncTcpStream::Plain(Wire::new(stream?, fuse.clone()))),
+        Some(stream) => {
+            Ok(AsyncTcpStream::Plain(Wire::new(stream?, fuse.clone(), greeting.clone())))
+        }
         None => Err(cut()),
     }
 }
@@ -155,10 +167,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(inner: Inner, fuse: CancellationToken) -> Self {
+    fn new(inner: Inner, fuse: CancellationToken, greeting: Greeting) -> Self {
         let fused = Box::pin(fuse.clone().cancelled_owned());
         let read = vec![0; READ_SIZE].into_boxed_slice();
-        Self { inner, fuse, fused, read, frames: Frames::default(), rarely: Rarely::default() }
+        let frames = Frames { greeting, ..Frames::default() };
+        Self { inner, fuse, fused, read, frames, rarely: Rarely::default() }
     }
 
     /// Whoever looks for a header in vain must find the cause.
@@ -248,7 +261,11 @@ struct Frames {
     clear: usize,
     /// How much of a frame that needs no looking over is still to come behind `clear`.
     pass: usize,
+    greeting: Greeting,
 }
+
+/// How the broker introduced itself, once it has.
+type Greeting = Arc<OnceLock<Server>>;
 
 impl Frames {
     /// Adds bytes; true if some had to be mended.
@@ -277,6 +294,12 @@ impl Frames {
             };
             if let Some((_, payload)) = payload.split_last_mut() {
                 mended |= mend(kind, payload);
+                if kind == METHOD
+                    && let Some(server) = greeting::read(payload)
+                {
+                    // Only the first counts.
+                    self.greeting.set(server).ok();
+                }
             }
             self.clear += FRAME_HEAD + size + 1;
         }

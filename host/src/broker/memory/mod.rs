@@ -15,7 +15,8 @@ mod tests;
 
 use self::core::Core;
 use super::{
-    Broker, Consume, Health, LinkHealth, Mode, PublishError, Subscription, Topology, TopologyError,
+    Broker, Consume, ConsumerTimeout, Features, Health, LinkHealth, Mode, PublishError, Server,
+    Subscription, Topology, TopologyError,
 };
 use crate::flow::Publication;
 use futures_util::future::BoxFuture;
@@ -81,6 +82,15 @@ impl Broker for MemoryBroker {
     fn health(&self) -> Health {
         let link = |role| LinkHealth { role, up: true, blocked: None, reason: None };
         Health { links: vec![link("consume"), link("publish")] }
+    }
+
+    fn server(&self) -> Option<Server> {
+        let features = Features {
+            consumer_timeout: ConsumerTimeout::None,
+            nack_counts: false,
+            ..Features::of(None)
+        };
+        Some(Server { features, ..Server::new("wabbit", env!("CARGO_PKG_VERSION"), None) })
     }
 
     /// Ends what goes with a connection: consumers, exclusive queues, and the right to settle what
