@@ -24,3 +24,4 @@ mod support;
 mod tls;
 mod transit;
 mod unreadable;
+mod versions;

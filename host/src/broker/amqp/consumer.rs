@@ -9,7 +9,7 @@ use super::error::words;
 use super::link::{Link, Open};
 use super::{STEP_LIMIT, declare};
 use crate::broker::arrival::Arrival;
-use crate::broker::{Consume, State, Status};
+use crate::broker::{Consume, ConsumerTimeout, State, Status};
 use crate::flow::{Delivery, Receipt, Verdict};
 use futures_util::StreamExt;
 use lapin::Channel;
@@ -208,10 +208,7 @@ impl Consumer {
                 Some(Ok(delivery)) => delivery,
                 Some(Err(error)) => return End::Failed(words(&error)),
                 None if ending => return End::Cancelled,
-                None => {
-                    let why = "the broker cancelled the consumer, the queue may have been deleted";
-                    return End::Failed(why.to_owned());
-                }
+                None => return End::Failed(cancelled_because(open)),
             };
             let Ok(permit) = self.deliveries.reserve().await else {
                 // Nobody receives any more. What is here goes back with the channel.
@@ -224,6 +221,17 @@ impl Consumer {
             }
         }
     }
+}
+
+/// RabbitMQ does not say why it cancels a consumer.
+fn cancelled_because(open: &Open) -> String {
+    let timeout = match open.server().features.consumer_timeout {
+        ConsumerTimeout::CancelsConsumer => {
+            ", or a delivery of a quorum queue was held for longer than the consumer timeout"
+        }
+        ConsumerTimeout::ClosesChannel | ConsumerTimeout::None => "",
+    };
+    format!("the broker cancelled the consumer, the queue may have been deleted{timeout}")
 }
 
 /// Nobody else can consume a queue that the server named for us, and it would live on and fill up

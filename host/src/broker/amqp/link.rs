@@ -56,6 +56,11 @@ impl Open {
         &self.wired.connection
     }
 
+    /// Who is at the other end.
+    pub(super) fn server(&self) -> &Server {
+        &self.wired.server
+    }
+
     /// Still good for requests.
     pub(super) fn is_up(&self) -> bool {
         !self.lost.is_cancelled() && self.connection().status().connected()

@@ -2,6 +2,7 @@
 //! RabbitMQ, and `host` is that; `log` is what it says. `process` runs the binary instead, and
 //! `rabbit` is a virtual host of the test's own for it.
 
+pub mod fake_broker;
 pub mod host;
 pub mod log;
 pub mod process;
