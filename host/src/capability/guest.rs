@@ -44,6 +44,8 @@ pub struct Guest {
     pub memory_refused: Option<usize>,
     /// Ticks of the epoch that the guest may still run for.
     pub ticks_left: u64,
+    /// What the guest says is away, see [`super::breaker`].
+    pub(super) unavailable: Option<String>,
     pub(super) log: GuestLog,
     pub(super) outbox: Outbox,
     pub(super) grants: Arc<Grants>,
@@ -66,6 +68,7 @@ impl Guest {
             table_elements_used: 0,
             memory_refused: None,
             ticks_left: 0,
+            unavailable: None,
             log,
             grants,
         }
@@ -75,6 +78,7 @@ impl Guest {
     pub fn begin(&mut self, ticks: u64) {
         self.ticks_left = ticks;
         self.memory_refused = None;
+        self.unavailable = None;
         self.log.begin();
         self.outbox.clear();
     }
@@ -82,6 +86,11 @@ impl Guest {
     /// What was published since [`Self::begin`].
     pub fn take_publications(&mut self) -> Vec<Publication> {
         self.outbox.take()
+    }
+
+    /// What the guest said is not available since [`Self::begin`], if it said so.
+    pub fn take_unavailable(&mut self) -> Option<String> {
+        self.unavailable.take()
     }
 
     /// What was logged since [`Self::begin`]; lines without an end are ended.
@@ -134,6 +143,7 @@ impl ResourceLimiter for Guest {
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
     // Most languages' runtimes import all of WASI, used or not; it is inert with an empty context.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    super::breaker::add_to_linker(linker)?;
     super::log::add_to_linker(linker)?;
     super::outbox::add_to_linker(linker)?;
     super::variables::add_to_linker(linker)

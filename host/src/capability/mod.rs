@@ -2,6 +2,7 @@
 //! grants. Nothing here reaches a broker: publications wait in the [`outbox`] until the handler
 //! has succeeded. Next in the flow: [`crate::plugin`], which calls guests.
 
+mod breaker;
 pub mod grants;
 mod guest;
 mod log;

@@ -12,6 +12,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How much of a body or a reason is shown to a person; `-o json` has all of it.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
@@ -69,10 +70,17 @@ fn publications(outcome: &Outcome) -> &[Publication] {
     }
 }
 
+fn after(outcome: &Outcome) -> Option<Duration> {
+    match outcome {
+        Outcome::Retry { after, .. } | Outcome::Unavailable { after, .. } => *after,
+        _ => None,
+    }
+}
+
 fn text(outcome: &Outcome, log: &[LogLine]) -> String {
     let mut text = outcome.class().to_owned();
-    if let Outcome::Retry { after: Some(delay), .. } = outcome {
-        let _ = write!(text, " after {}", humantime::format_duration(*delay));
+    if let Some(delay) = after(outcome) {
+        let _ = write!(text, " after {}", humantime::format_duration(delay));
     }
     if !outcome.reason().is_empty() {
         let _ = write!(text, ": {}", printable(outcome.reason(), SHOWN_BYTES_MAX));
@@ -90,10 +98,6 @@ fn text(outcome: &Outcome, log: &[LogLine]) -> String {
 }
 
 fn value(outcome: &Outcome, log: &[LogLine]) -> Value {
-    let after = match outcome {
-        Outcome::Retry { after, .. } => after.map(|delay| delay.as_millis()),
-        _ => None,
-    };
     let line = |line: &LogLine| {
         let level = line.level.as_str().to_lowercase();
         json!({ "level": level, "context": line.context, "message": line.message })
@@ -101,7 +105,7 @@ fn value(outcome: &Outcome, log: &[LogLine]) -> Value {
     json!({
         "outcome": outcome.class(),
         "reason": outcome.reason(),
-        "after-ms": after.and_then(|ms| u64::try_from(ms).ok()),
+        "after-ms": after(outcome).and_then(|delay| u64::try_from(delay.as_millis()).ok()),
         "publications": publications(outcome).iter().map(Publication::to_json).collect::<Vec<_>>(),
         "log": log.iter().map(line).collect::<Vec<_>>(),
     })

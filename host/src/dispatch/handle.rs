@@ -67,7 +67,11 @@ pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
         () = lost(receipt.as_ref()) => return ack_lost(),
         finished = finish => finished,
     };
-    if receipt.is_some_and(|receipt| !receipt.settle(Verdict::Ack)) {
+    let verdict = match settlement {
+        Settlement::GiveBack => Verdict::GiveBack,
+        _ => Verdict::Ack,
+    };
+    if receipt.is_some_and(|receipt| !receipt.settle(verdict)) {
         return ack_lost();
     }
     report::EventSettled {

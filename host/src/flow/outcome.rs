@@ -15,6 +15,13 @@ pub enum Outcome {
         /// In its words.
         reason: String,
     },
+    /// The handler says that what it depends on is not available: the fault is not the event's.
+    Unavailable {
+        /// When to look again, if it named a time.
+        after: Option<Duration>,
+        /// What is away, in its words.
+        reason: String,
+    },
     /// The handler says that this event can never be handled.
     Reject(String),
     /// The handler says that nobody needs this event.
@@ -79,11 +86,12 @@ impl Fault {
 pub type Class = &'static str;
 
 impl Outcome {
-    /// `ok`, `retry`, `reject`, `drop`, or the class of the fault.
+    /// `ok`, `retry`, `unavailable`, `reject`, `drop`, or the class of the fault.
     pub fn class(&self) -> Class {
         match self {
             Outcome::Ok(_) => "ok",
             Outcome::Retry { .. } => "retry",
+            Outcome::Unavailable { .. } => "unavailable",
             Outcome::Reject(_) => "reject",
             Outcome::Drop(_) => "drop",
             Outcome::Failed { fault, .. } | Outcome::Refused { fault, .. } => fault.class(),
@@ -103,6 +111,7 @@ impl Outcome {
         match self {
             Outcome::Ok(_) => "",
             Outcome::Retry { reason, .. }
+            | Outcome::Unavailable { reason, .. }
             | Outcome::Failed { reason, .. }
             | Outcome::Refused { reason, .. } => reason,
             Outcome::Reject(reason) | Outcome::Drop(reason) => reason,
@@ -117,6 +126,8 @@ pub enum Settlement {
     Ack,
     /// Let it come again after this delay, as the next attempt.
     Retry(Duration),
+    /// Deliver it again as if nothing had happened: the fault is not the event's.
+    GiveBack,
     /// Make it a dead letter.
     DeadLetter,
     /// Acknowledge it although it was not handled, as was asked for by name.

@@ -87,10 +87,10 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
             Some(Refusal::UnknownVersion { interface: import })
         }
         "wabbit:handler" => None,
-        "wabbit:amqp" | "wabbit:publish" if !version.starts_with("0.1.") => {
+        "wabbit:amqp" | "wabbit:circuit" | "wabbit:publish" if !version.starts_with("0.1.") => {
             Some(Refusal::Unknown { import })
         }
-        "wabbit:amqp" => None,
+        "wabbit:amqp" | "wabbit:circuit" => None,
         "wabbit:publish" if !grants.allows_any_publish() => {
             let line = "`publish = [\"EXCHANGE:ROUTING-KEY\"]`";
             Some(Refusal::NotGranted { import, line })
@@ -121,6 +121,8 @@ mod tests {
             ("wabbit:handler/types@0.1.0", ""),
             ("wabbit:handler/types@0.9.0", "was built for `wabbit:handler/types@0.9.0`"),
             ("wabbit:amqp/types@0.1.0", ""),
+            ("wabbit:circuit/breaker@0.1.0", ""),
+            ("wabbit:circuit/breaker@0.2.0", "does not have"),
             ("wabbit:publish/publisher@0.1.0", "needs a grant"),
             ("wasi:logging/logging@0.1.0-draft", ""),
             ("wasi:config/store@0.2.0-rc.1", ""),

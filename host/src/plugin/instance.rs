@@ -205,7 +205,7 @@ impl Instances {
         let log = warm.store.data_mut().take_log();
         let outcome = match called {
             Ok(Ok(())) => Outcome::Ok(warm.store.data_mut().take_publications()),
-            Ok(Err(failure)) => v0_1::failure(failure),
+            Ok(Err(failure)) => v0_1::failure(failure, warm.store.data_mut().take_unavailable()),
             // The store goes with the trap: it is never used again.
             Err(error) => return Some((self.judge(&error, &warm.store), log)),
         };

@@ -65,6 +65,7 @@ pub fn decide(outcome: &Outcome, attempt: u32, policy: &Policy, chance: f64) -> 
     match outcome {
         Outcome::Ok(_) => Settlement::Ack,
         Outcome::Drop(_) => Settlement::Drop,
+        Outcome::Unavailable { .. } => Settlement::GiveBack,
         Outcome::Reject(_) => Settlement::DeadLetter,
         Outcome::Refused { fault: Fault::Unmatched, .. } => policy.unmatched.into(),
         Outcome::Refused { .. } => Settlement::DeadLetter,
@@ -114,8 +115,9 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_settlement() {
-        use Settlement::{Ack, DeadLetter, Drop, Retry};
+        use Settlement::{Ack, DeadLetter, Drop, GiveBack, Retry};
         let second = Retry(Duration::from_secs(1));
+        let away = Outcome::Unavailable { after: None, reason: "why".into() };
         let table = [
             (Outcome::Ok(vec![]), 1, Ack),
             (Outcome::Ok(vec![]), 9, Ack),
@@ -124,6 +126,8 @@ mod tests {
             (retry(Some(0)), 1, Retry(Duration::from_millis(1))),
             (retry(Some(u64::MAX)), 1, Retry(DELAY_MAX)),
             (retry(Some(250)), 5, DeadLetter),
+            (away.clone(), 1, GiveBack),
+            (away, 9, GiveBack),
             (Outcome::Reject("bad".into()), 1, DeadLetter),
             (Outcome::Drop("old".into()), 1, Drop),
             (failed(Fault::Trap), 1, second),

@@ -88,7 +88,7 @@ impl EventSettled<'_> {
             subscription.handler_seconds.record(handler);
         }
         match self.settlement {
-            Settlement::Ack | Settlement::Drop => {}
+            Settlement::Ack | Settlement::GiveBack | Settlement::Drop => {}
             Settlement::Retry(_) => subscription.retries.increment(1),
             Settlement::DeadLetter => subscription.dead_letters.increment(1),
         }
@@ -116,6 +116,9 @@ impl EventSettled<'_> {
         match (self.settlement, self.outcome) {
             (Settlement::Ack, _) => line!(trace, "handled"),
             (Settlement::Retry(delay), _) => line!(info, "comes again in {delay:?}"),
+            (Settlement::GiveBack, _) => {
+                line!(debug, "given back: what its handler depends on is not available");
+            }
             (Settlement::DeadLetter, _) => line!(warn, "is a dead letter now"),
             (Settlement::Drop, Outcome::Drop(_)) => line!(debug, "dropped, as its handler says"),
             (Settlement::Drop, Outcome::Refused { .. }) => {

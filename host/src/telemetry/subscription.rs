@@ -17,6 +17,7 @@ pub struct SubscriptionMetrics {
     inflight: Gauge,
     ok: Counter,
     retry: Counter,
+    unavailable: Counter,
     reject: Counter,
     drop: Counter,
 }
@@ -39,6 +40,7 @@ impl SubscriptionMetrics {
             inflight: gauge!(name::INFLIGHT, &labels),
             ok: outcome("ok"),
             retry: outcome("retry"),
+            unavailable: outcome("unavailable"),
             reject: outcome("reject"),
             drop: outcome("drop"),
         }
@@ -59,6 +61,7 @@ impl SubscriptionMetrics {
         let kind = match outcome {
             Outcome::Ok(_) => return self.ok.increment(1),
             Outcome::Retry { .. } => return self.retry.increment(1),
+            Outcome::Unavailable { .. } => return self.unavailable.increment(1),
             Outcome::Reject(_) => return self.reject.increment(1),
             Outcome::Drop(_) => return self.drop.increment(1),
             Outcome::Failed { .. } => "failed",

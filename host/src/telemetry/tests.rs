@@ -41,18 +41,21 @@ fn a_settled_event_is_counted_by_outcome_class_and_settlement() {
     let orders = subscription("settled");
     let failed = |fault| Outcome::Failed { fault, reason: "why".into() };
     let refused = Outcome::Refused { fault: Fault::Unmatched, reason: "why".into() };
+    let away = Outcome::Unavailable { after: None, reason: "why".into() };
     let later = Settlement::Retry(Duration::from_secs(1));
     settle(&orders, &Outcome::Ok(vec![]), Settlement::Ack);
     settle(&orders, &Outcome::Ok(vec![]), Settlement::Ack);
     settle(&orders, &failed(Fault::Trap), later);
     settle(&orders, &failed(Fault::Timeout), Settlement::DeadLetter);
     settle(&orders, &refused, Settlement::Drop);
+    settle(&orders, &away, Settlement::GiveBack);
     let outcomes = [
         ("ok", "ok", 2),
         ("failed", "trap", 1),
         ("failed", "timeout", 1),
         ("refused", "unmatched", 1),
         ("reject", "reject", 0),
+        ("unavailable", "unavailable", 1),
     ];
     for (outcome, class, n) in outcomes {
         let labels =
@@ -61,7 +64,7 @@ fn a_settled_event_is_counted_by_outcome_class_and_settlement() {
     }
     has("settled", "wabbit_retries_total{plugin=\"settled\",queue=\"q\"} 1");
     has("settled", "wabbit_dead_letters_total{plugin=\"settled\",queue=\"q\"} 1");
-    has("settled", "wabbit_handler_seconds_count{plugin=\"settled\",queue=\"q\"} 5");
+    has("settled", "wabbit_handler_seconds_count{plugin=\"settled\",queue=\"q\"} 6");
 }
 
 #[test]

@@ -17,13 +17,16 @@ const DEPTH_MAX: usize = 32;
 /// Persistent, unless the guest says otherwise.
 const PERSISTENT: u8 = 2;
 
-/// What the guest's failure means.
-pub fn failure(failure: Failure) -> Outcome {
+/// What the guest's failure means, when it has said that something is `unavailable` or has not.
+pub fn failure(failure: Failure, unavailable: Option<String>) -> Outcome {
     match failure {
-        Failure::Retry(retry) => Outcome::Retry {
-            after: retry.after_ms.map(Duration::from_millis),
-            reason: retry.reason,
-        },
+        Failure::Retry(retry) => {
+            let after = retry.after_ms.map(Duration::from_millis);
+            match unavailable {
+                Some(reason) => Outcome::Unavailable { after, reason },
+                None => Outcome::Retry { after, reason: retry.reason },
+            }
+        }
         Failure::Reject(reason) => Outcome::Reject(reason),
         Failure::Drop(reason) => Outcome::Drop(reason),
     }

@@ -27,6 +27,7 @@ pub mod import {
         inline: "
             package wabbit:host;
             world imports {
+                import wabbit:circuit/breaker@0.1.0;
                 import wabbit:publish/publisher@0.1.0;
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:config/store@0.2.0-rc.1;

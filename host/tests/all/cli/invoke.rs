@@ -20,6 +20,10 @@ async fn an_outcome_decides_the_exit_code() {
         ("ok", 0, "ok"),
         ("retry", 1, "retry: retried by script"),
         ("retry-after:250", 1, "retry after 250ms: retried by script"),
+        (r#"["open:no database", "retry"]"#, 1, "unavailable: no database"),
+        (r#"["open:gone", "open:full", "retry-after:250"]"#, 1, "unavailable after 250ms: full"),
+        (r#"["open:no database", "ok"]"#, 0, "ok"),
+        (r#"["open:no database", "reject:too old"]"#, 1, "reject: too old"),
         ("reject:too old", 1, "reject: too old"),
         ("drop:not mine", 1, "drop: not mine"),
         ("panic", 1, "trap: "),
@@ -52,6 +56,11 @@ async fn publications_and_log_lines_are_shown() {
     assert_eq!(value["log"][0]["message"], "added up");
     let later = json!({ "body": "retry-after:250" }).to_string();
     assert_eq!(invoke(&place, &["-o", "json"], &later).await.json()["after-ms"], 250);
+    let away = json!({ "body": ["open:no database", "retry-after:250"] }).to_string();
+    let value = invoke(&place, &["-o", "json"], &away).await.json();
+    assert_eq!(value["outcome"], "unavailable");
+    assert_eq!(value["reason"], "no database");
+    assert_eq!(value["after-ms"], 250);
 }
 
 #[tokio::test]

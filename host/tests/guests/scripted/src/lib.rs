@@ -6,6 +6,7 @@ mod report;
 use serde_json::Value;
 use std::hint::black_box;
 use std::time::Duration;
+use wabbit::circuit::breaker;
 use wabbit::handler::types::Retry;
 use wasi::logging::logging::{Level, log};
 
@@ -17,6 +18,7 @@ wit_bindgen::generate!({
         package test:scripted;
         world scripted {
             include wabbit:handler/publishing-handler@0.1.0;
+            import wabbit:circuit/breaker@0.1.0;
             import wasi:sockets/tcp-create-socket@0.2.3;
         }
         package wasi:sockets@0.2.3 {
@@ -73,6 +75,10 @@ fn take(step: &Value, event: &Event) -> Step {
         "ok-from" => Err(retry(None)),
         "retry" => Err(retry(None)),
         "retry-after" => Err(retry(Some(number(argument)?))),
+        "open" => {
+            breaker::open(argument);
+            Ok(())
+        }
         "reject" => Err(Failure::Reject(or(argument, "rejected by script"))),
         "drop" => Err(Failure::Drop(or(argument, "dropped by script"))),
         "echo" => publish::echo(argument, event),
