@@ -5,10 +5,12 @@
 
 pub mod amqp;
 pub mod arrival;
+mod census;
 pub mod memory;
 mod topology;
 mod version;
 
+pub use census::{Census, Counter, Depth};
 pub use topology::{
     Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
 };
@@ -36,6 +38,17 @@ pub trait Broker: Send + Sync {
         topology: &'a Topology,
         mode: Mode,
     ) -> BoxFuture<'a, Result<(), TopologyError>>;
+
+    /// What a queue holds; `None` if it is not there. Asking is a use of the queue.
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>, TopologyError>>;
+
+    /// Which of the delay queues with these `names` are there, and what they hold. A name stands for
+    /// the queue and for the exchange that leads to it, and asking costs no error at the broker for
+    /// one that is not there: this is for many names of which few are.
+    fn sweep<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, Depth)>, TopologyError>>;
 
     /// How the connections are doing.
     fn health(&self) -> Health;
@@ -68,6 +81,8 @@ pub struct Subscription {
     pub deliveries: mpsc::Receiver<Delivery>,
     /// Whether there is a live consumer, and if not, why.
     pub status: watch::Receiver<Status>,
+    /// Asks it how much is left.
+    pub counter: Counter,
     /// Stops intake (`basic.cancel`). What is unsettled stays so until its receipt is used.
     pub cancel: CancellationToken,
 }

@@ -19,6 +19,9 @@ pub mod name {
     pub const RECONNECTS: &str = "wabbit_reconnects_total";
     pub const CONNECTION_UP: &str = "wabbit_connection_up";
     pub const CONNECTION_BLOCKED: &str = "wabbit_connection_blocked";
+    pub const STALLED: &str = "wabbit_stalled_total";
+    pub const GAPS: &str = "wabbit_gaps_total";
+    pub const GAP_SECONDS: &str = "wabbit_gap_seconds";
     pub const CONSUMER_UP: &str = "wabbit_consumer_up";
     pub const PLUGIN_INFO: &str = "wabbit_plugin_info";
     pub const PLUGIN_RELOADS: &str = "wabbit_plugin_reloads_total";
@@ -28,13 +31,15 @@ pub mod name {
 
 use name::*;
 
-const COUNTERS: [(&str, &str); 8] = [
+const COUNTERS: [(&str, &str); 10] = [
     (DELIVERIES, "Events received from the broker, redelivered ones included"),
     (OUTCOMES, "Events by what came of them: the outcome, and the class of a failure"),
     (RETRIES, "Events that were sent to come again later"),
     (DEAD_LETTERS, "Events that were made dead letters"),
     (ACK_LOST, "Settlements that never reached the broker: it delivers these events again"),
     (RECONNECTS, "Connections lost or refused, by what for"),
+    (STALLED, "Consumers begun anew because the broker had events and delivered none"),
+    (GAPS, "Queues of one connection alone that were lost and declared anew, empty"),
     (PLUGIN_RELOADS, "New versions of plugins: loaded, reloaded, refused or removed"),
     (PLUGIN_TRAPS, "Calls that ended with a trap or at a limit, by kind"),
 ];
@@ -57,6 +62,9 @@ const HANDLER_BUCKETS: [f64; 18] = [
 /// From an event that is handled as it comes to one that waited for a day.
 const AGE_BUCKETS: [f64; 12] =
     [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0];
+
+/// From a connection that comes back at once to a broker that was away for a day.
+const GAP_BUCKETS: [f64; 8] = [0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0];
 
 /// How often samples of histograms are sorted into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -102,6 +110,7 @@ fn install() -> Result<Handle, Box<dyn std::error::Error>> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(HANDLER_SECONDS.into()), &HANDLER_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(EVENT_AGE_SECONDS.into()), &AGE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(GAP_SECONDS.into()), &GAP_BUCKETS)?
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
@@ -116,6 +125,11 @@ fn install() -> Result<Handle, Box<dyn std::error::Error>> {
         EVENT_AGE_SECONDS,
         Unit::Seconds,
         "Time from an event's publishing to its receipt, where it bears a timestamp"
+    );
+    describe_histogram!(
+        GAP_SECONDS,
+        Unit::Seconds,
+        "Time in which a queue of one connection alone was not there"
     );
     Ok(Handle(handle))
 }

@@ -2,6 +2,7 @@
 //! Next in the flow: [`crate::broker`]; to read on here, `report`.
 
 mod connection;
+mod consumer;
 mod guest;
 pub mod log;
 pub mod metrics;

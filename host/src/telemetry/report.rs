@@ -8,6 +8,7 @@ pub use super::connection::{
     BrokerIntroduced, ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost,
     ConnectionUp,
 };
+pub use super::consumer::{ConsumerStalled, Gap};
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
 
 use super::{SubscriptionMetrics, metrics::name, text::printable};

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -21,6 +22,8 @@ pub(super) struct Acker {
     pub(super) channel: Channel,
     pub(super) queue: String,
     pub(super) verdicts: UnboundedReceiver<(u64, Verdict)>,
+    /// Counts what is settled, once that is written.
+    pub(super) written: Arc<AtomicU64>,
     /// The channel is lost: the broker delivers again whatever was not settled.
     pub(super) lost: CancellationToken,
 }
@@ -40,7 +43,10 @@ impl Acker {
             }
             let plan = window.plan(&batch);
             match self.lost.run_until_cancelled(self.write(&plan)).await {
-                Some(Ok(())) => batch.clear(),
+                Some(Ok(())) => {
+                    self.written.fetch_add(batch.len() as u64, Ordering::Release);
+                    batch.clear();
+                }
                 Some(Err(error)) => {
                     tracing::debug!(queue = self.queue, %error, "the channel is gone before an ack");
                     return self.lose(&batch);

@@ -7,15 +7,18 @@ use super::backoff::Backoff;
 use super::convert::{properties, short};
 use super::error::words;
 use super::link::{Link, Open};
+use super::tally::{Source, Tally};
 use super::{STEP_LIMIT, declare};
 use crate::broker::arrival::Arrival;
-use crate::broker::{Consume, ConsumerTimeout, State, Status};
+use crate::broker::{Consume, ConsumerTimeout, Counter, State, Status};
 use crate::flow::{Delivery, Receipt, Verdict};
+use crate::telemetry::report;
 use futures_util::StreamExt;
 use lapin::Channel;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch;
@@ -34,12 +37,23 @@ pub(super) struct Consumer {
     pub(super) consume: Consume,
     pub(super) deliveries: mpsc::Sender<Delivery>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) counter: Counter,
+    /// How many there have been.
+    pub(super) delivered: Arc<AtomicU64>,
+    /// See [`super::Config::watchdog`].
+    pub(super) watchdog: Duration,
     pub(super) cancel: CancellationToken,
     pub(super) flushing: Flushing,
 }
 
-/// The queue that the server named, and the connection that it lives with.
-type Named = Option<(Arc<Open>, String)>;
+/// What is kept of a queue that belongs to one connection alone.
+#[derive(Default)]
+struct Own {
+    /// The connection that it lives with, and its name.
+    queue: Option<(Arc<Open>, String)>,
+    /// Since when nobody has consumed it.
+    left: Option<Instant>,
+}
 
 /// How a consumer ended.
 enum End {
@@ -47,6 +61,8 @@ enum End {
     Cancelled,
     /// With its connection.
     ConnectionLost(String),
+    /// The broker has forgotten it.
+    Stalled,
     /// For a reason of its own.
     Failed(String),
 }
@@ -62,17 +78,18 @@ impl Consumer {
     /// Runs until it is cancelled.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut named = None;
+        let mut own = Own::default();
         loop {
             let Some(open) = self.cancel.run_until_cancelled(self.connection()).await else {
                 break;
             };
-            let (end, lived) = self.live(&open, &mut named).await;
+            let (end, lived) = self.live(&open, &mut own).await;
             if lived >= GOOD_AFTER {
                 backoff = Backoff::default();
             }
             let reason = match end {
                 End::Cancelled => break,
+                End::Stalled => continue,
                 End::ConnectionLost(reason) => {
                     self.tell(State::Down { reason });
                     continue;
@@ -87,7 +104,9 @@ impl Consumer {
                 () = open.lost.cancelled() => backoff = Backoff::default(),
             }
         }
-        leave(named).await;
+        if self.consume.queue.name.is_empty() {
+            leave(own).await;
+        }
         self.tell(State::Ended);
     }
 
@@ -107,10 +126,10 @@ impl Consumer {
     }
 
     /// One life of the consumer, and how long it consumed.
-    async fn live(&self, open: &Arc<Open>, named: &mut Named) -> (End, Duration) {
+    async fn live(&self, open: &Arc<Open>, own: &mut Own) -> (End, Duration) {
         let started = tokio::select! {
             () = self.cancel.cancelled() => return (End::Cancelled, Duration::ZERO),
-            started = self.start(open, named) => started,
+            started = self.start(open, own) => started,
             () = open.lost.cancelled() => Err(String::new()),
         };
         let live = match started {
@@ -121,18 +140,20 @@ impl Consumer {
         // Nobody waits for what is settled after the end.
         let Some(flushing) = self.flushing.hold() else { return (End::Cancelled, Duration::ZERO) };
         let (settle, verdicts) = mpsc::unbounded_channel();
-        let lost = CancellationToken::new();
+        let (lost, written) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
         let acker = Acker {
             channel: live.channel.clone(),
             queue: live.queue.to_string(),
             verdicts,
+            written: written.clone(),
             lost: lost.clone(),
         };
         tokio::spawn(acker.run(flushing));
         let since = Instant::now();
         self.tell(State::Live { queue: live.queue.to_string() });
         let channel = live.channel.clone();
-        let end = self.forward(live, settle, open).await;
+        let end = self.forward(live, settle, written, open).await;
+        own.left = Some(Instant::now());
         if !channel.status().connected() || open.lost.is_cancelled() {
             lost.cancel();
         }
@@ -141,6 +162,12 @@ impl Consumer {
             end => end,
         };
         (end, since.elapsed())
+    }
+
+    fn stalled(&self, name: &str) -> End {
+        let queue = &self.consume.queue.name;
+        report::ConsumerStalled { queue, name, length: 2 * self.watchdog }.emit();
+        End::Stalled
     }
 
     /// The link's words, which know more of the cause than a channel does.
@@ -158,14 +185,19 @@ impl Consumer {
         End::ConnectionLost(reason.unwrap_or_else(|_| "the connection was lost".to_owned()))
     }
 
-    async fn start(&self, open: &Arc<Open>, named: &mut Named) -> Result<Live, String> {
+    async fn start(&self, open: &Arc<Open>, own: &mut Own) -> Result<Live, String> {
         // The channel was lost, and the connection not: what is in the queue is still ours.
-        let before = named.take().filter(|(with, _)| with.generation == open.generation);
+        let before = own.queue.take().filter(|(with, _)| with.generation == open.generation);
         let before = before.as_ref().map(|(_, name)| name.as_str());
         let declared = declare::subscription(open.connection(), &self.consume, before).await;
-        let queue = declared.map_err(|error| error.told())?;
-        if self.consume.queue.name.is_empty() {
-            *named = Some((Arc::clone(open), queue.clone()));
+        let declared = declared.map_err(|error| error.told())?;
+        let queue = declared.name;
+        if declared.own {
+            own.queue = Some((Arc::clone(open), queue.clone()));
+        }
+        if let Some(left) = own.left.take().filter(|_| declared.anew) {
+            let stated = &self.consume.queue.name;
+            report::Gap { queue: stated, name: &queue, length: left.elapsed() }.emit();
         }
         let channel = step("opening a channel", open.connection().create_channel()).await?;
         let qos = channel.basic_qos(self.consume.prefetch, BasicQosOptions::default());
@@ -184,18 +216,21 @@ impl Consumer {
         &self,
         live: Live,
         settle: UnboundedSender<(u64, Verdict)>,
+        written: Arc<AtomicU64>,
         open: &Open,
     ) -> End {
         let Live { channel, mut stream, queue } = live;
         let tag = stream.tag();
+        let source = Source { channel: channel.clone(), queue: stream.queue(), written };
+        let (asked, delivered) = (self.counter.live(), self.delivered.clone());
+        let mut tally = Some(Tally::new(source, asked, delivered, self.watchdog));
         let mut cancelled = Box::pin(self.cancel.cancelled());
         let mut lost = Box::pin(open.lost.cancelled());
-        let mut ending = false;
         loop {
             let item = tokio::select! {
                 biased;
-                () = &mut cancelled, if !ending => {
-                    ending = true;
+                () = &mut cancelled, if tally.is_some() => {
+                    tally = None;
                     if !stop(&channel, tag.clone()).await {
                         return End::Cancelled;
                     }
@@ -203,13 +238,18 @@ impl Consumer {
                 }
                 item = stream.next() => item,
                 () = &mut lost => return End::Failed("the connection was lost".to_owned()),
+                forgotten = forgotten(tally.as_mut()) => match forgotten {
+                    true => return self.stalled(&queue),
+                    false => continue,
+                },
             };
             let delivery = match item {
                 Some(Ok(delivery)) => delivery,
                 Some(Err(error)) => return End::Failed(words(&error)),
-                None if ending => return End::Cancelled,
+                None if tally.is_none() => return End::Cancelled,
                 None => return End::Failed(cancelled_because(open)),
             };
+            tally.iter_mut().for_each(Tally::took);
             let Ok(permit) = self.deliveries.reserve().await else {
                 // Nobody receives any more. What is here goes back with the channel.
                 stop(&channel, tag).await;
@@ -234,10 +274,18 @@ fn cancelled_because(open: &Open) -> String {
     format!("the broker cancelled the consumer, the queue may have been deleted{timeout}")
 }
 
+/// Whether the broker has forgotten the consumer; nobody counts any more when it is to end.
+async fn forgotten(tally: Option<&mut Tally>) -> bool {
+    match tally {
+        Some(tally) => tally.step().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Nobody else can consume a queue that the server named for us, and it would live on and fill up
 /// with the connection.
-async fn leave(named: Named) {
-    if let Some((open, name)) = named
+async fn leave(own: Own) {
+    if let Some((open, name)) = own.queue
         && open.is_up()
         && let Err(reason) = declare::delete(open.connection(), &name).await
     {

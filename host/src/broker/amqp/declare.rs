@@ -34,24 +34,35 @@ pub(super) async fn shared(
     declarer.topology(topology, mode, None).await
 }
 
-/// What a subscription needs; the name of its queue, which is `named` if the server named it before
-/// and it is still there.
+/// A subscription's queue.
+pub(super) struct Declared {
+    pub(super) name: String,
+    /// It belongs to this connection alone.
+    pub(super) own: bool,
+    /// It was not there before.
+    pub(super) anew: bool,
+}
+
+/// What a subscription needs. `before` is the name that its queue had on this connection, if it
+/// belongs to it alone.
 pub(super) async fn subscription(
     connection: &Connection,
     consume: &Consume,
-    named: Option<&str>,
-) -> Result<String, TopologyError> {
+    before: Option<&str>,
+) -> Result<Declared, TopologyError> {
     let Consume { queue, topology, mode, .. } = consume;
     let mut declarer = Declarer { connection, channel: None };
     // Nobody else can declare it, so `verify` and `off` cannot mean it.
     let own = queue.name.is_empty() || queue.exclusive && *mode != Mode::Off;
-    let name = match named {
-        Some(named) if declarer.ask(&Request::FindQueue(named)).await.is_ok() => named.to_owned(),
-        _ if own => declarer.create(queue).await?,
-        _ => queue.name.clone(),
+    let (name, anew) = match before {
+        Some(name) if declarer.ask(&Request::FindQueue(name)).await.is_ok() => {
+            (name.to_owned(), false)
+        }
+        _ if own => (declarer.create(queue).await?, true),
+        _ => (queue.name.clone(), false),
     };
     declarer.topology(topology, *mode, own.then_some((queue, name.as_str()))).await?;
-    Ok(name)
+    Ok(Declared { name, own, anew })
 }
 
 /// Deletes a queue, whatever is in it.

@@ -10,9 +10,11 @@ mod declare;
 mod error;
 mod greeting;
 mod link;
+mod look;
 mod mend;
 mod publisher;
 mod refusal;
+mod tally;
 mod tls;
 mod uri;
 mod wire;
@@ -21,15 +23,15 @@ pub use error::ConnectError;
 pub use uri::{Config, ConfigError, Tls, Uri};
 
 use super::{
-    Broker, Consume, Health, Mode, PublishError, Server, State, Status, Subscription, Topology,
-    TopologyError,
+    Broker, Consume, Counter, Depth, Health, Mode, PublishError, Server, State, Status,
+    Subscription, Topology, TopologyError,
 };
 use crate::flow::Publication;
 use acker::Flushing;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use greeting::Introduced;
-use link::Link;
+use link::{Link, Open};
 use publisher::Publisher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +54,7 @@ pub struct AmqpBroker {
     publisher: Publisher,
     flushing: Flushing,
     introduced: Arc<Introduced>,
+    watchdog: Duration,
     _stop: DropGuard,
 }
 
@@ -59,6 +62,7 @@ impl AmqpBroker {
     /// Starts to connect and returns at once, inside a tokio runtime; whether the broker is there
     /// shows in [`Broker::health`].
     pub fn connect(config: Config) -> Arc<Self> {
+        let watchdog = config.watchdog;
         let config = Arc::new(config);
         let stop = CancellationToken::new();
         let introduced = Arc::<Introduced>::default();
@@ -73,7 +77,19 @@ impl AmqpBroker {
             publisher,
             flushing,
             introduced,
+            watchdog,
             _stop: stop.drop_guard(),
+        })
+    }
+}
+
+impl AmqpBroker {
+    /// The connection for questions: the one to publish may be blocked, and then answers none.
+    async fn asking(&self) -> Result<Arc<Open>, TopologyError> {
+        let open = tokio::time::timeout(STEP_LIMIT, self.consume.open()).await;
+        open.map_err(|_| TopologyError::Other {
+            what: "the broker".to_owned(),
+            reason: self.consume.down().unwrap_or_default(),
         })
     }
 }
@@ -101,16 +117,20 @@ impl Broker for AmqpBroker {
         let (sender, deliveries) = mpsc::channel(held);
         let (tell, status) = watch::channel(Status::now(State::Starting));
         let cancel = CancellationToken::new();
+        let counter = Counter::default();
         let consumer = consumer::Consumer {
             link: Arc::clone(&self.consume),
             consume,
             deliveries: sender,
             status: tell,
+            counter: counter.clone(),
+            delivered: Arc::default(),
+            watchdog: self.watchdog,
             cancel: cancel.clone(),
             flushing: self.flushing.clone(),
         };
         tokio::spawn(consumer.run());
-        Subscription { deliveries, status, cancel }
+        Subscription { deliveries, status, counter, cancel }
     }
 
     fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<(), PublishError>> {
@@ -127,6 +147,17 @@ impl Broker for AmqpBroker {
             declare::shared(open.connection(), topology, mode).await
         }
         .boxed()
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>, TopologyError>> {
+        async move { look::depth(self.asking().await?.connection(), queue).await }.boxed()
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, Depth)>, TopologyError>> {
+        async move { look::sweep(self.asking().await?.connection(), names).await }.boxed()
     }
 
     fn health(&self) -> Health {

@@ -19,6 +19,16 @@ impl Refusal {
         self.code == Some(404)
     }
 
+    /// A queue is there, on a node that is not.
+    pub(super) fn is_away(&self) -> bool {
+        self.text.contains("down or inaccessible")
+    }
+
+    /// Something leads there or is used by somebody.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.code == Some(406) && self.text.contains("in use")
+    }
+
     /// As an error about `what`.
     pub(super) fn about(self, what: String) -> TopologyError {
         let Self { code, text } = self;

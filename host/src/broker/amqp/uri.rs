@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Noticed after twice this time; RabbitMQ's own default of a minute is long for a consumer.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Nothing delivers so slowly while it is well.
+const WATCHDOG: Duration = Duration::from_secs(30);
+
 /// Parameters that other clients act on and that have no meaning here: the host retries without
 /// end, with its own backoff and its own limits, and always verifies certificates.
 const IGNORED: [&str; 12] = [
@@ -38,6 +41,9 @@ pub struct Config {
     pub heartbeat: Duration,
     /// For `amqps://`, beside what a URI says.
     pub tls: Option<Tls>,
+    /// A consumer that gets nothing for this long while its queue has something, and again for as
+    /// long, is begun anew.
+    pub watchdog: Duration,
     /// What the connections are called at the broker, before ` consume` and ` publish`.
     pub name: String,
 }
@@ -124,7 +130,8 @@ impl Config {
         if uris.is_empty() {
             return Err(ConfigError::None);
         }
-        Ok(Self { uris, heartbeat: HEARTBEAT, tls: None, name: "wabbit".to_owned() })
+        let name = "wabbit".to_owned();
+        Ok(Self { uris, heartbeat: HEARTBEAT, tls: None, watchdog: WATCHDOG, name })
     }
 }
 

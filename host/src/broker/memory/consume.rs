@@ -4,10 +4,11 @@
 
 use super::queue::Consumer;
 use super::{Session, Shared};
-use crate::broker::{Consume, State, Status, Subscription};
+use crate::broker::{Consume, Counter, State, Status, Subscription};
 use crate::flow::{Delivery, Verdict};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +24,19 @@ pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
     let (report, status) = watch::channel(Status::now(State::Starting));
     let cancel = CancellationToken::new();
     let session = shared.session();
-    let life = Life { shared, session, consume, to, report, cancel: cancel.clone() };
+    let counter = Counter::default();
+    let life = Life {
+        shared,
+        session,
+        consume,
+        to,
+        report,
+        cancel: cancel.clone(),
+        counter: counter.clone(),
+        delivered: Arc::default(),
+    };
     tokio::spawn(life.live());
-    Subscription { deliveries, status, cancel }
+    Subscription { deliveries, status, counter, cancel }
 }
 
 struct Life {
@@ -35,6 +46,8 @@ struct Life {
     to: mpsc::Sender<Delivery>,
     report: watch::Sender<Status>,
     cancel: CancellationToken,
+    counter: Counter,
+    delivered: Arc<AtomicU64>,
 }
 
 impl Life {
@@ -55,6 +68,7 @@ impl Life {
                             self.shared.change(|core| core.cancel(&queue, consumer));
                             break;
                         }
+                        never = self.count(&queue, consumer) => match never {},
                         _ = lost => format!("queue `{queue}` was deleted"),
                     }
                 }
@@ -67,6 +81,19 @@ impl Life {
             }
         }
         self.say(State::Ended);
+    }
+
+    /// Counts for those who ask. Never ends.
+    async fn count(&self, queue: &str, consumer: u64) -> Infallible {
+        let mut asked = self.counter.live();
+        loop {
+            let answer = asked.next().await;
+            let census = self.shared.change(|core| core.queues.get(queue)?.census(consumer));
+            if let Some(census) = census {
+                // One who has gone away needs no answer.
+                let _ = answer.send(census);
+            }
+        }
     }
 
     fn say(&self, state: State) {
@@ -83,7 +110,9 @@ impl Life {
             let queue = core.prepare(&self.consume)?;
             let deliveries = self.to.clone();
             let prefetch = deliveries.max_capacity();
-            let consumer = Consumer { id, prefetch, unacked: 0, deliveries, verdicts, alive };
+            let delivered = self.delivered.clone();
+            let consumer =
+                Consumer { id, prefetch, unacked: 0, delivered, deliveries, verdicts, alive };
             core.consume(&queue, consumer);
             Ok::<_, crate::broker::TopologyError>(queue)
         });

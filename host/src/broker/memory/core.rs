@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::message::{Death, Message};
 use super::queue::{Consumer, Queue};
 use super::settings::Overflow;
-use crate::broker::{ExchangeKind, PublishError};
+use crate::broker::{Depth, ExchangeKind, PublishError};
 use crate::flow::{Publication, Verdict};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -190,6 +190,13 @@ impl Core {
         for name in names {
             self.delete_queue(&name);
         }
+    }
+
+    /// What the queue `name` holds. To ask is to use it.
+    pub fn holds(&mut self, name: &str) -> Option<Depth> {
+        let queue = self.queues.get_mut(name)?;
+        queue.used(self.now);
+        Some(queue.holds())
     }
 
     /// Has the queue `name` looked at by the next [`Core::run`].

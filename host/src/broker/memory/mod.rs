@@ -15,8 +15,8 @@ mod tests;
 
 use self::core::Core;
 use super::{
-    Broker, Consume, ConsumerTimeout, Features, Health, LinkHealth, Mode, PublishError, Server,
-    Subscription, Topology, TopologyError,
+    Broker, Consume, ConsumerTimeout, Depth, Features, Health, LinkHealth, Mode, PublishError,
+    Server, Subscription, Topology, TopologyError,
 };
 use crate::flow::Publication;
 use futures_util::future::BoxFuture;
@@ -77,6 +77,20 @@ impl Broker for MemoryBroker {
     ) -> BoxFuture<'a, Result<(), TopologyError>> {
         self.shared.start_timer();
         Box::pin(async move { self.shared.change(|core| core.declare(topology, mode)) })
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<Depth>, TopologyError>> {
+        Box::pin(async { Ok(self.shared.change(|core| core.holds(queue))) })
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        names: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<(String, Depth)>, TopologyError>> {
+        let there = |core: &mut Core| {
+            names.iter().filter_map(|name| Some((name.clone(), core.holds(name)?))).collect()
+        };
+        Box::pin(async move { Ok(self.shared.change(there)) })
     }
 
     fn health(&self) -> Health {

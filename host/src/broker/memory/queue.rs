@@ -3,11 +3,12 @@
 
 use super::message::Message;
 use super::settings::{Overflow, Settings};
-use crate::broker::{self, arrival::Arrival};
+use crate::broker::{self, Census, Depth, arrival::Arrival};
 use crate::flow::{Delivery, Field, Receipt, Verdict};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -51,6 +52,8 @@ pub(super) struct Consumer {
     pub id: u64,
     pub prefetch: usize,
     pub unacked: usize,
+    /// How many its subscription was given, by this consumer and those before it.
+    pub delivered: Arc<AtomicU64>,
     /// Where its deliveries go.
     pub deliveries: mpsc::Sender<Delivery>,
     /// Where its receipts report.
@@ -132,6 +135,7 @@ impl Queue {
             let receipt = Receipt::new(tag, consumer.verdicts.clone());
             self.unacked.insert(tag, Unacked { place, waiting, consumer: consumer.id });
             consumer.unacked += 1;
+            consumer.delivered.fetch_add(1, Ordering::Relaxed);
             // If it was closed just now, the receipt comes back and puts the message back.
             let _ = consumer.deliveries.try_send(Delivery { event, receipt });
             if self.settings.single_active_consumer {
@@ -259,5 +263,19 @@ impl Queue {
 
     pub fn has_consumers(&self) -> bool {
         !self.consumers.is_empty()
+    }
+
+    /// What it holds for everybody.
+    pub fn holds(&self) -> Depth {
+        let consumers = u32::try_from(self.consumers.len()).unwrap_or(u32::MAX);
+        Depth { ready: self.ready.len() as u64, consumers }
+    }
+
+    /// As its consumer `id` sees it, if that is alive.
+    pub fn census(&self, id: u64) -> Option<Census> {
+        let consumer = self.consumers.iter().find(|consumer| consumer.id == id)?;
+        let Depth { ready, consumers } = self.holds();
+        let delivered = consumer.delivered.load(Ordering::Relaxed);
+        Some(Census { ready, consumers, unsettled: consumer.unacked as u64, delivered })
     }
 }

@@ -9,6 +9,7 @@ use crate::broker::{
 use crate::flow::{Delivery, Field, Properties, Publication, Receipt, Verdict};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -72,7 +73,9 @@ impl Bench {
         let (alive, lost) = oneshot::channel();
         let id = self.next_id;
         self.next_id += 1;
-        let consumer = Consumer { id, prefetch, unacked: 0, deliveries: to, verdicts, alive };
+        let delivered = Arc::default();
+        let consumer =
+            Consumer { id, prefetch, unacked: 0, delivered, deliveries: to, verdicts, alive };
         self.core.consume(queue, consumer);
         self.core.run();
         Client { queue: queue.to_owned(), id, deliveries, verdicts: settled, lost }

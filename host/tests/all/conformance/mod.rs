@@ -43,6 +43,14 @@ macro_rules! conformance {
                 a_subscription_that_cannot_be_says_why_and_stops_no_other
                 closing_settles_what_was_settled_and_gives_back_the_rest
             }
+            counting {
+                a_census_counts_what_is_ready_held_and_delivered
+                a_census_counts_the_consumers_of_others
+                nothing_is_missing_from_a_census_while_events_flow
+                only_a_live_consumer_has_a_census
+                a_queue_that_is_not_there_has_no_depth
+                a_sweep_finds_the_delay_queues_that_are_there
+            }
             lifetime {
                 a_delay_queue_returns_to_the_queue_named_by_the_key
                 an_expired_message_is_dead_lettered_without_its_expiration
@@ -81,6 +89,7 @@ macro_rules! conformance {
 mod amqp;
 mod consuming;
 mod content;
+mod counting;
 mod lifetime;
 mod memory;
 mod routing;
