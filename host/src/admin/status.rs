@@ -64,13 +64,20 @@ pub async fn consumers(State(admin): State<Admin>) -> Json<Value> {
             ConsumerState::Starting => ("starting", None),
             ConsumerState::Live { .. } => ("live", None),
             ConsumerState::Down { reason } => ("down", Some(reason)),
+            ConsumerState::Paused => ("paused", None),
             ConsumerState::Ended => ("ended", None),
         };
+        let paused = |it: &crate::dispatch::Paused| {
+            let since = humantime::format_rfc3339_millis(it.since).to_string();
+            json!({ "plugin": it.plugin.to_string(), "since": since, "reason": it.reason })
+        };
+        let paused: Vec<_> = consumer.paused.iter().map(paused).collect();
         let since = humantime::format_rfc3339_millis(consumer.status.since).to_string();
         let plugins: Vec<_> = consumer.plugins.iter().map(|name| name.to_string()).collect();
         json!({
             "queue": consumer.queue,
             "plugins": plugins,
+            "paused": paused,
             "state": state,
             "reason": reason,
             "since": since,

@@ -117,6 +117,8 @@ pub enum State {
         /// Why, for people.
         reason: String,
     },
+    /// Not consuming for a while, as the host wishes.
+    Paused,
     /// Cancelled by us.
     Ended,
 }
@@ -128,7 +130,7 @@ impl Status {
     }
 
     /// Tells those who watch, if it is news.
-    fn tell(to: &watch::Sender<Self>, state: State) {
+    pub fn tell(to: &watch::Sender<Self>, state: State) {
         to.send_if_modified(|status| {
             let news = status.state != state;
             if news {

@@ -1,16 +1,20 @@
-//! What happens to one delivery: receive → call → flush → decide → settle. Every branch of an
-//! event's life is in [`handle`]; read this page first.
+//! What happens to one delivery: receive → call → flush → decide → settle. [`handle`] does what the
+//! event's [`Course`] says, step by step; read this page first, then `policy/course.rs`, which
+//! decides.
 
 use super::moves::{self, Ended};
 use super::outbound::Outbound;
-use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
+use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement};
 use crate::plugin::{Plugin, manifest};
+use crate::policy::circuit::Sign;
+use crate::policy::course::{Course, End, Happened, Step, Terms};
+use crate::policy::intake::Shelter;
 use crate::policy::{self, Policy};
 use crate::telemetry::{SubscriptionMetrics, report};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Who handles a delivery, and under which rules.
 #[derive(Clone)]
@@ -26,142 +30,174 @@ pub struct Target {
 }
 
 impl Target {
-    fn digest(&self) -> &str {
+    /// The version of the plugin; empty if there is none.
+    pub fn digest(&self) -> &str {
         self.plugin.as_ref().map_or("", |plugin| plugin.short_digest())
     }
+
+    fn terms(&self) -> Terms<'_> {
+        let Self { subscription, policy, .. } = self;
+        let in_order = subscription.order_by.is_some();
+        Terms { policy, at_most_once: subscription.at_most_once, in_order }
+    }
+}
+
+/// A delivery that begins again after a while, as this attempt.
+pub struct Again {
+    /// With the attempt that comes next.
+    pub delivery: Delivery,
+    /// From now.
+    pub delay: Duration,
 }
 
 fn id(event: &Event) -> &str {
     event.properties.message_id.as_deref().unwrap_or_default()
 }
 
-/// Handles `delivery` and settles it. Ends early, leaving the settling to the broker, when the
-/// connection that the delivery came by is lost.
-pub async fn handle(target: &Target, outbound: &Outbound, delivery: Delivery) {
+/// Handles `delivery` and settles it, unless it is to begin again in its place. Ends early, leaving
+/// the settling to the broker, when the connection that the delivery came by is lost. `tell` is
+/// told how it went, and says whether the event is sheltered from that.
+pub async fn handle(
+    target: &Target,
+    outbound: &Outbound,
+    delivery: Delivery,
+    tell: impl Fn(Sign, &Outcome) -> Shelter,
+) -> Option<Again> {
     let Delivery { event, receipt } = delivery;
-    let ack_lost = || report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit();
-    // It waited for its turn while its connection was lost: the broker delivers it again.
-    if receipt.is_stale() {
-        return ack_lost();
-    }
-    let receipt = if target.subscription.at_most_once {
-        if !receipt.settle(Verdict::Ack) {
-            return ack_lost();
-        }
-        None
-    } else {
-        Some(receipt)
+    // It may have waited for its turn while its connection was lost.
+    let begun = if receipt.is_stale() { Happened::Lost } else { Happened::Begun };
+    let mut receipt = Some(receipt);
+    let mut course = Course::new(target.terms(), event.attempt, fastrand::f64());
+    let (mut outcome, mut handler) = (Outcome::Ok(Vec::new()), None);
+    let mut step = course.next(begun);
+    let end = loop {
+        let happened = match step {
+            Step::Call => {
+                (outcome, handler) = call(target, &event).await;
+                Happened::Called(&outcome)
+            }
+            Step::Publish => {
+                let flushed = flush(target, outbound, &event, &mut outcome);
+                match unless_lost(receipt.as_ref(), flushed).await {
+                    Some(()) => Happened::Published(&outcome),
+                    None => Happened::Lost,
+                }
+            }
+            Step::Tell(sign) => Happened::Told(tell(sign, &outcome)),
+            Step::Move(settlement) => {
+                let moved = carry(target, outbound, &event, &outcome, settlement);
+                match unless_lost(receipt.as_ref(), moved).await {
+                    Some(arrived) => Happened::Moved(arrived),
+                    None => Happened::Lost,
+                }
+            }
+            Step::Settle(verdict) => {
+                Happened::Settled(receipt.take().is_some_and(|receipt| receipt.settle(verdict)))
+            }
+            Step::End(end) => break end,
+        };
+        step = course.next(happened);
     };
-    let started = Instant::now();
-    let outcome = call(target, &event).await;
-    let handler = (!matches!(outcome, Outcome::Refused { .. })).then(|| started.elapsed());
-    let finish = async {
-        let outcome = flush(target, outbound, &event, outcome).await;
-        let settlement = decide(target, &event, &outcome);
-        let settlement = carry_out(target, outbound, &event, &outcome, settlement).await;
-        (outcome, settlement)
+    ended(target, &event, &outcome, handler, end);
+    let (End::Again { delay, counts }, Some(receipt)) = (end, receipt) else { return None };
+    let attempt = event.attempt + u32::from(counts);
+    Some(Again { delivery: Delivery { event: Event { attempt, ..event }, receipt }, delay })
+}
+
+/// Reports how it ended.
+fn ended(target: &Target, event: &Event, outcome: &Outcome, handler: Option<Duration>, end: End) {
+    let settlement = match end {
+        End::Settled(settlement) => settlement,
+        End::Again { delay, counts: true } => Settlement::Retry(delay),
+        End::Again { delay, counts: false } => Settlement::Postpone(delay),
+        End::Lost => return report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit(),
     };
-    let (outcome, settlement) = tokio::select! {
-        biased;
-        // The broker delivers it again, so this attempt must leave nothing behind.
-        () = lost(receipt.as_ref()) => return ack_lost(),
-        finished = finish => finished,
-    };
-    let verdict = match settlement {
-        Settlement::GiveBack => Verdict::GiveBack,
-        _ => Verdict::Ack,
-    };
-    if receipt.is_some_and(|receipt| !receipt.settle(verdict)) {
-        return ack_lost();
-    }
     report::EventSettled {
         subscription: &target.metrics,
         digest: &target.digest(),
-        message_id: id(&event),
+        message_id: id(event),
         attempt: event.attempt,
         publications: outcome.publications(),
-        outcome: &outcome,
+        outcome,
         settlement,
         handler,
     }
     .emit();
 }
 
-async fn lost(receipt: Option<&Receipt>) {
-    match receipt {
-        Some(receipt) => receipt.stale().await,
-        None => std::future::pending().await,
+/// What comes of `work`; `None` if the connection that the delivery came by is lost before: the
+/// broker delivers it again, so this attempt must leave nothing behind.
+async fn unless_lost<T>(receipt: Option<&Receipt>, work: impl Future<Output = T>) -> Option<T> {
+    let Some(receipt) = receipt else { return Some(work.await) };
+    tokio::select! {
+        biased;
+        () = receipt.stale() => None,
+        done = work => Some(done),
     }
 }
 
-async fn call(target: &Target, event: &Event) -> Outcome {
+/// The outcome, and the time in the handler if it was called.
+async fn call(target: &Target, event: &Event) -> (Outcome, Option<Duration>) {
     let Some(plugin) = &target.plugin else {
         let reason = format!("no plugin's `match` fits it in the queue `{}`", event.queue);
-        return Outcome::Refused { fault: Fault::Unmatched, reason };
+        return (Outcome::Refused { fault: Fault::Unmatched, reason }, None);
     };
     if event.returned >= policy::RETURNS_MAX {
         let times = event.returned;
         let reason =
             format!("it was under way {times} times when the host or its connection ended");
-        return Outcome::Refused { fault: Fault::Crash, reason };
+        return (Outcome::Refused { fault: Fault::Crash, reason }, None);
     }
+    let started = Instant::now();
     // A mistake of ours must not bring the event back without counting it.
-    AssertUnwindSafe(plugin.call(event)).catch_unwind().await.unwrap_or_else(|_| {
+    let called = AssertUnwindSafe(plugin.call(event)).catch_unwind().await;
+    let outcome = called.unwrap_or_else(|_| {
         let reason = "the host panicked; please report it, with the log".to_owned();
         Outcome::Failed { fault: Fault::Host, reason }
-    })
+    });
+    let handler = (!matches!(outcome, Outcome::Refused { .. })).then(|| started.elapsed());
+    (outcome, handler)
 }
 
 /// Publishes what the handler asked for; a publication that is not taken is a failed event.
-async fn flush(target: &Target, outbound: &Outbound, event: &Event, outcome: Outcome) -> Outcome {
-    let Outcome::Ok(mut publications) = outcome else { return outcome };
+async fn flush(target: &Target, outbound: &Outbound, event: &Event, outcome: &mut Outcome) {
+    let Outcome::Ok(publications) = outcome else { return };
     let plugin = target.plugin.as_ref().map_or("", |plugin| &plugin.name);
-    moves::name(&mut publications, event, plugin);
-    match outbound.publish(&publications).await {
-        Ok(()) => Outcome::Ok(publications),
-        Err(error) => Outcome::Failed { fault: Fault::Publish, reason: error.to_string() },
+    moves::name(publications, event, plugin);
+    if let Err(error) = outbound.publish(publications).await {
+        *outcome = Outcome::Failed { fault: Fault::Publish, reason: error.to_string() };
     }
 }
 
-fn decide(target: &Target, event: &Event, outcome: &Outcome) -> Settlement {
-    let settlement = policy::decide(outcome, event.attempt, &target.policy, fastrand::f64());
-    // What was acknowledged before it was handled can't come again.
-    let gone = target.subscription.at_most_once && settlement != Settlement::Ack;
-    if gone { Settlement::Drop } else { settlement }
-}
-
-/// Does what must be done before the ack; what became of the event may be less than was decided.
-async fn carry_out(
+/// Publishes the event itself to where it is to be. False if that can never be; a dead letter
+/// leaves behind what is too much.
+async fn carry(
     target: &Target,
     outbound: &Outbound,
     event: &Event,
     outcome: &Outcome,
     settlement: Settlement,
-) -> Settlement {
+) -> bool {
     let subscription = &target.subscription;
-    if let Settlement::Retry(delay) = settlement {
-        let retried = moves::retry(event, delay, &subscription.consume.queue);
-        if outbound.carry(&retried).await.is_ok() {
-            return settlement;
+    let (attempt, delay) = match settlement {
+        Settlement::Retry(delay) => (event.attempt.saturating_add(1), delay),
+        Settlement::Postpone(delay) => (event.attempt, delay),
+        Settlement::Ack | Settlement::Drop | Settlement::DeadLetter => {
+            let (plugin, digest) = match &target.plugin {
+                Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
+                None => ("", ""),
+            };
+            let ended = Ended { plugin, digest, outcome };
+            let mut letter = moves::dead_letter(event, subscription, ended);
+            // Our own headers come on top of what the publisher could just fit in.
+            while outbound.carry(&letter).await.is_err() {
+                let header = moves::cut(&mut letter);
+                let queue = target.metrics.queue();
+                report::HeaderCut { queue, message_id: id(event), header: &header }.emit();
+            }
+            return true;
         }
-    } else if settlement != Settlement::DeadLetter {
-        return settlement;
-    }
-    let (plugin, digest) = match &target.plugin {
-        Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
-        None => ("", ""),
     };
-    let mut letter = moves::dead_letter(event, subscription, Ended { plugin, digest, outcome });
-    // Our own headers come on top of what the publisher could just fit in.
-    while outbound.carry(&letter).await.is_err() {
-        let header = moves::cut(&mut letter);
-        let queue = target.metrics.queue();
-        report::HeaderCut { queue, message_id: id(event), header: &header }.emit();
-    }
-    Settlement::DeadLetter
-}
-
-/// Gives a delivery back that nobody has begun to handle.
-pub fn give_back(delivery: Delivery) {
-    delivery.receipt.settle(Verdict::GiveBack);
+    let retried = moves::retry(event, attempt, delay, &subscription.consume.queue);
+    outbound.carry(&retried).await.is_ok()
 }

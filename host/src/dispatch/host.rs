@@ -2,7 +2,7 @@
 //! each plugin, and the consumers in step with them. Next: [`super::plan`].
 
 use super::plan::{self, Conflict};
-use super::{ConsumerStatus, Dispatcher};
+use super::{ConsumerStatus, Dispatcher, Paused};
 use crate::broker::{Broker, State};
 use crate::plugin::catalogue::{self, Catalogue, Layers, Trouble};
 use crate::plugin::watch::{Change, Files, Folder, Found, Kind};
@@ -154,10 +154,14 @@ impl Host {
             let reason = link.reason.unwrap_or_else(|| "connecting".to_owned());
             reasons.push(format!("connection to {}: {reason}", link.role));
         }
-        for ConsumerStatus { queue, status, .. } in self.dispatcher.statuses() {
+        for ConsumerStatus { queue, status, paused, .. } in self.dispatcher.statuses() {
+            for Paused { plugin, since, reason } in paused {
+                let since = humantime::format_rfc3339_seconds(since);
+                reasons.push(format!("queue `{queue}`: `{plugin}` paused since {since}: {reason}"));
+            }
             let since = humantime::format_rfc3339_seconds(status.since);
             match status.state {
-                State::Live { .. } => {}
+                State::Live { .. } | State::Paused => {}
                 State::Starting => reasons.push(format!("queue `{queue}`: not consuming yet")),
                 State::Down { reason } => {
                     reasons.push(format!("queue `{queue}`: not consuming since {since}: {reason}"));

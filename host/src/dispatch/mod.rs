@@ -3,6 +3,7 @@
 //! them. Next in the flow: [`crate::admin`], which shows all this.
 
 mod consumer;
+mod desk;
 pub mod handle;
 pub mod host;
 mod moves;
@@ -10,12 +11,13 @@ mod outbound;
 pub mod plan;
 
 use crate::broker::{Broker, Status};
-use consumer::{Consumer, Shared};
+use consumer::Consumer;
+pub use desk::Paused;
 use outbound::Outbound;
 use plan::Planned;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +28,18 @@ pub struct Dispatcher {
     consumers: Mutex<BTreeMap<String, Consumer>>,
 }
 
+/// What all consumers share.
+struct Shared {
+    /// Publishes for them.
+    outbound: Outbound,
+    /// The events in flight.
+    events: TaskTracker,
+    /// Ends events that outlive the grace time.
+    kill: CancellationToken,
+    /// What all times are counted from.
+    started: Instant,
+}
+
 /// A consumer as it is seen from outside.
 #[derive(Debug, Clone)]
 pub struct ConsumerStatus {
@@ -33,6 +47,8 @@ pub struct ConsumerStatus {
     pub queue: String,
     /// The plugins that consume it.
     pub plugins: Vec<Arc<str>>,
+    /// Those of them that are paused.
+    pub paused: Vec<Paused>,
     /// Whether it is live.
     pub status: Status,
 }
@@ -44,6 +60,7 @@ impl Dispatcher {
             outbound: Outbound::new(broker.clone()),
             events: TaskTracker::new(),
             kill: CancellationToken::new(),
+            started: Instant::now(),
         };
         Self { broker, shared: Arc::new(shared), consumers: Mutex::default() }
     }
@@ -57,12 +74,12 @@ impl Dispatcher {
         for (key, planned) in planned {
             match consumers.remove(key) {
                 Some(consumer) if consumer.consume == planned.consume => {
-                    consumer.update(planned, &self.shared);
+                    consumer.update(planned);
                     consumers.insert(key.clone(), consumer);
                 }
                 None if held(key) => {}
                 old => {
-                    let new = Consumer::start(key, planned, &*self.broker, &self.shared);
+                    let new = Consumer::start(key, planned, &self.broker, &self.shared);
                     if let Some(old) = old {
                         old.hand_over(&new);
                     }
@@ -78,6 +95,7 @@ impl Dispatcher {
         let status = |(queue, consumer): (&String, &Consumer)| ConsumerStatus {
             queue: queue.clone(),
             plugins: consumer.plugins(),
+            paused: consumer.paused(),
             status: consumer.status.borrow().clone(),
         };
         consumers.iter().map(status).collect()

@@ -60,11 +60,11 @@ pub fn name(publications: &mut [Publication], event: &Event, plugin: &str) {
     }
 }
 
-/// The next attempt of `event`, after `delay`, in the queue that it came from.
-pub fn retry(event: &Event, delay: Duration, queue: &Queue) -> Move {
+/// `event` again, as this `attempt`, after `delay`, in the queue that it came from.
+pub fn retry(event: &Event, attempt: u32, delay: Duration, queue: &Queue) -> Move {
     let topology = delay_topology(delay, queue);
     let exchange = topology.exchanges.first().map(|exchange| exchange.name.clone());
-    let mut properties = counted(event, event.attempt.saturating_add(1));
+    let mut properties = counted(event, attempt);
     arrival::stash(&mut properties, &event.exchange, &event.routing_key);
     let publication = Publication {
         exchange: exchange.unwrap_or_default(),
@@ -202,7 +202,7 @@ mod tests {
             (&exclusive, 5000, "wabbit.delay.5000.transient", false),
         ];
         for (queue, ms, name, durable) in table {
-            let moved = retry(&event(), Duration::from_millis(ms), queue);
+            let moved = retry(&event(), 3, Duration::from_millis(ms), queue);
             let Topology { exchanges, queues, bindings } = &moved.topology;
             assert_eq!((exchanges[0].name.as_str(), exchanges[0].durable), (name, durable));
             assert_eq!((queues[0].name.as_str(), queues[0].durable), (name, durable));
@@ -217,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_the_next_attempt_and_a_dead_letter_the_same() {
+    fn moves_say_what_happened_in_headers() {
         let queue = Queue::durable("orders");
-        let retried = retry(&event(), Duration::from_secs(1), &queue).publication;
+        let retried = retry(&event(), 3, Duration::from_secs(1), &queue).publication;
         let attempt = |of: &Publication| of.properties.headers.get(ATTEMPT).cloned();
         assert_eq!(attempt(&retried), Some(Field::I64(3)));
         assert_eq!(retried.properties.headers.get(FIRST_SEEN), Some(&Field::I64(1234)));

@@ -15,11 +15,11 @@ pub enum Outcome {
         /// In its words.
         reason: String,
     },
-    /// The handler says that what it depends on is not available: the fault is not the event's.
+    /// The handler says that what it depends on is away.
     Unavailable {
-        /// When to look again, if it named a time.
+        /// For how long, if it named a time.
         after: Option<Duration>,
-        /// What is away, in its words.
+        /// In its words.
         reason: String,
     },
     /// The handler says that this event can never be handled.
@@ -126,8 +126,8 @@ pub enum Settlement {
     Ack,
     /// Let it come again after this delay, as the next attempt.
     Retry(Duration),
-    /// Deliver it again as if nothing had happened: the fault is not the event's.
-    GiveBack,
+    /// Let it come again after this delay, as the same attempt: what failed is not its fault.
+    Postpone(Duration),
     /// Make it a dead letter.
     DeadLetter,
     /// Acknowledge it although it was not handled, as was asked for by name.

@@ -1,5 +1,13 @@
-//! What is done about an outcome: a pure function of the outcome, the attempt and the policy, with
-//! no clock and no I/O. Next in the flow: [`crate::broker`], which carries settlements out.
+//! All decisions from delivery to settlement, without a clock and without I/O: [`decide`] what is
+//! done about an outcome, [`course`] what comes next for one event, [`intake`] which event of a
+//! queue is begun when, [`circuit`] whether a handler is worth calling at the moment. Generated
+//! schedules hold them to what the host promises (`schedules/`).
+//! Next in the flow: [`crate::broker`], which carries settlements out.
+
+pub mod circuit;
+pub mod course;
+pub mod intake;
+mod lane;
 
 use crate::flow::{Fault, Outcome, Settlement};
 use std::time::Duration;
@@ -25,6 +33,8 @@ pub struct Policy {
     pub on_exhausted: Last,
     /// What becomes of an event that no plugin's `match` fits.
     pub unmatched: Last,
+    /// When the handler is not called for a while.
+    pub circuit: circuit::Rules,
 }
 
 /// The end of an event that was not handled.
@@ -46,6 +56,7 @@ impl Default for Policy {
             jitter: 0.2,
             on_exhausted: Last::DeadLetter,
             unmatched: Last::DeadLetter,
+            circuit: circuit::Rules::default(),
         }
     }
 }
@@ -65,7 +76,9 @@ pub fn decide(outcome: &Outcome, attempt: u32, policy: &Policy, chance: f64) -> 
     match outcome {
         Outcome::Ok(_) => Settlement::Ack,
         Outcome::Drop(_) => Settlement::Drop,
-        Outcome::Unavailable { .. } => Settlement::GiveBack,
+        Outcome::Unavailable { after, .. } => {
+            Settlement::Postpone(step(after.unwrap_or(policy.circuit.pause)))
+        }
         Outcome::Reject(_) => Settlement::DeadLetter,
         Outcome::Refused { fault: Fault::Unmatched, .. } => policy.unmatched.into(),
         Outcome::Refused { .. } => Settlement::DeadLetter,
@@ -115,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_settlement() {
-        use Settlement::{Ack, DeadLetter, Drop, GiveBack, Retry};
+        use Settlement::{Ack, DeadLetter, Drop, Postpone, Retry};
         let second = Retry(Duration::from_secs(1));
         let away = Outcome::Unavailable { after: None, reason: "why".into() };
         let table = [
@@ -126,8 +139,8 @@ mod tests {
             (retry(Some(0)), 1, Retry(Duration::from_millis(1))),
             (retry(Some(u64::MAX)), 1, Retry(DELAY_MAX)),
             (retry(Some(250)), 5, DeadLetter),
-            (away.clone(), 1, GiveBack),
-            (away, 9, GiveBack),
+            (away.clone(), 1, Postpone(Duration::from_secs(5))),
+            (away, 9, Postpone(Duration::from_secs(5))),
             (Outcome::Reject("bad".into()), 1, DeadLetter),
             (Outcome::Drop("old".into()), 1, Drop),
             (failed(Fault::Trap), 1, second),

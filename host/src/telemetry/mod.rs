@@ -12,4 +12,4 @@ mod subscription;
 mod tests;
 pub mod text;
 
-pub use subscription::{Inflight, SubscriptionMetrics};
+pub use subscription::{Inflight, Paused, SubscriptionMetrics};

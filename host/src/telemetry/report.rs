@@ -89,8 +89,8 @@ impl EventSettled<'_> {
             subscription.handler_seconds.record(handler);
         }
         match self.settlement {
-            Settlement::Ack | Settlement::GiveBack | Settlement::Drop => {}
-            Settlement::Retry(_) => subscription.retries.increment(1),
+            Settlement::Ack | Settlement::Drop => {}
+            Settlement::Retry(_) | Settlement::Postpone(_) => subscription.retries.increment(1),
             Settlement::DeadLetter => subscription.dead_letters.increment(1),
         }
         self.log();
@@ -117,8 +117,8 @@ impl EventSettled<'_> {
         match (self.settlement, self.outcome) {
             (Settlement::Ack, _) => line!(trace, "handled"),
             (Settlement::Retry(delay), _) => line!(info, "comes again in {delay:?}"),
-            (Settlement::GiveBack, _) => {
-                line!(debug, "given back: what its handler depends on is not available");
+            (Settlement::Postpone(delay), _) => {
+                line!(debug, "comes again in {delay:?}, no attempt is used up");
             }
             (Settlement::DeadLetter, _) => line!(warn, "is a dead letter now"),
             (Settlement::Drop, Outcome::Drop(_)) => line!(debug, "dropped, as its handler says"),
@@ -129,6 +129,41 @@ impl EventSettled<'_> {
                 line!(warn, "dropped after failing, as the plugin is set up to")
             }
         }
+    }
+}
+
+/// A plugin is not called for a while: it fails for reasons outside its events.
+pub struct CircuitOpened<'a> {
+    /// Whose.
+    pub subscription: &'a SubscriptionMetrics,
+    /// What it said last.
+    pub reason: &'a str,
+}
+
+impl CircuitOpened<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { subscription, reason: why } = self;
+        error!(
+            plugin = subscription.plugin,
+            queue = subscription.queue,
+            "paused, events wait and use up no attempts; one at a time is tried: {}",
+            reason(why)
+        );
+    }
+}
+
+/// A paused plugin has handled an event.
+pub struct CircuitClosed<'a> {
+    /// Whose.
+    pub subscription: &'a SubscriptionMetrics,
+}
+
+impl CircuitClosed<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { subscription } = self;
+        info!(plugin = subscription.plugin, queue = subscription.queue, "resumed after a pause");
     }
 }
 

@@ -14,6 +14,7 @@ pub struct SubscriptionMetrics {
     pub(super) handler_seconds: Histogram,
     pub(super) retries: Counter,
     pub(super) dead_letters: Counter,
+    circuit_open: Gauge,
     inflight: Gauge,
     ok: Counter,
     retry: Counter,
@@ -37,6 +38,7 @@ impl SubscriptionMetrics {
             handler_seconds: histogram!(name::HANDLER_SECONDS, &labels),
             retries: counter!(name::RETRIES, &labels),
             dead_letters: counter!(name::DEAD_LETTERS, &labels),
+            circuit_open: gauge!(name::CIRCUIT_OPEN, &labels),
             inflight: gauge!(name::INFLIGHT, &labels),
             ok: outcome("ok"),
             retry: outcome("retry"),
@@ -55,6 +57,12 @@ impl SubscriptionMetrics {
     pub fn inflight(&self) -> Inflight {
         self.inflight.increment(1.0);
         Inflight(self.inflight.clone())
+    }
+
+    /// It is paused, until the guard is dropped.
+    pub fn paused(&self) -> Paused {
+        self.circuit_open.set(1.0);
+        Paused(self.circuit_open.clone())
     }
 
     pub(super) fn count_outcome(&self, outcome: &Outcome) {
@@ -93,5 +101,15 @@ pub struct Inflight(Gauge);
 impl Drop for Inflight {
     fn drop(&mut self) {
         self.0.decrement(1.0);
+    }
+}
+
+/// A subscription that is paused.
+#[must_use = "the subscription counts as paused until this is dropped"]
+pub struct Paused(Gauge);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.set(0.0);
     }
 }

@@ -48,7 +48,7 @@ fn a_settled_event_is_counted_by_outcome_class_and_settlement() {
     settle(&orders, &failed(Fault::Trap), later);
     settle(&orders, &failed(Fault::Timeout), Settlement::DeadLetter);
     settle(&orders, &refused, Settlement::Drop);
-    settle(&orders, &away, Settlement::GiveBack);
+    settle(&orders, &away, Settlement::Postpone(Duration::from_secs(1)));
     let outcomes = [
         ("ok", "ok", 2),
         ("failed", "trap", 1),
@@ -62,7 +62,7 @@ fn a_settled_event_is_counted_by_outcome_class_and_settlement() {
             format!("plugin=\"settled\",queue=\"q\",outcome=\"{outcome}\",class=\"{class}\"");
         has("settled", &format!("wabbit_outcomes_total{{{labels}}} {n}"));
     }
-    has("settled", "wabbit_retries_total{plugin=\"settled\",queue=\"q\"} 1");
+    has("settled", "wabbit_retries_total{plugin=\"settled\",queue=\"q\"} 2");
     has("settled", "wabbit_dead_letters_total{plugin=\"settled\",queue=\"q\"} 1");
     has("settled", "wabbit_handler_seconds_count{plugin=\"settled\",queue=\"q\"} 6");
 }

@@ -198,10 +198,11 @@ async fn dead_letters_go_where_the_manifest_says(site: Site) {
 }
 
 async fn a_publication_that_closes_the_channel_harms_no_other(site: Site) {
+    let once = FAST.replace("attempts = 3", "attempts = 1") + "[circuit]\nfailures = 0";
     let host = TestHost::on(site)
         .queue("out")
-        .scripted("bad", &FAST.replace("attempts = 3", "attempts = 1"))
-        .scripted("good", &FAST.replace("attempts = 3", "attempts = 1"))
+        .scripted("bad", &once)
+        .scripted("good", &once)
         .start()
         .await;
     let bad = ["publish:~missing:key", r#"{"publish": {"key": "~out", "expiration": "soon"}}"#];

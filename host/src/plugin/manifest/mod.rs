@@ -7,6 +7,7 @@ mod dead_letter;
 mod grants;
 mod layers;
 mod matching;
+mod order;
 mod policy;
 mod queue;
 mod subscription;
@@ -19,6 +20,7 @@ pub use build::Build;
 pub use dead_letter::DeadLetter;
 pub use layers::check_layer;
 pub use matching::Match;
+pub use order::OrderBy;
 pub use subscription::Subscription;
 
 use crate::capability::grants::Grants;
@@ -140,6 +142,7 @@ impl Reader<'_> {
         let (dead_letter, on_exhausted) =
             root.table("dead-letter", |dead_letter| self.dead_letter(dead_letter, &subscriptions));
         policy.on_exhausted = on_exhausted;
+        policy.circuit = root.table("circuit", |circuit| self.circuit(circuit));
         for subscription in &mut subscriptions {
             dead_letter.join(subscription);
         }

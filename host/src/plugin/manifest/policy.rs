@@ -1,8 +1,9 @@
-//! `[retry]`: how often and when a failed event is tried again.
+//! `[retry]`: how often and when a failed event is tried again. `[circuit]`: when the handler is
+//! left alone for a while.
 
 use super::Reader;
 use super::written::Section;
-use crate::policy::{DELAY_MAX, Policy};
+use crate::policy::{DELAY_MAX, Policy, circuit};
 use std::time::Duration;
 
 /// Every delay is a queue at the broker.
@@ -29,6 +30,25 @@ impl Reader<'_> {
             delays: delays.unwrap_or(base.delays),
             jitter: retry.number("jitter", 0.0..=1.0).unwrap_or(base.jitter),
             ..base
+        }
+    }
+
+    pub(super) fn circuit(&self, circuit: &Section<'_>) -> circuit::Rules {
+        let base = circuit::Rules::default();
+        let range = Duration::from_millis(100)..=DELAY_MAX;
+        let pause = circuit.duration("pause", range.clone());
+        let pause_max = circuit.duration("pause-max", range);
+        if let (Some(pause), Some(most)) = (pause, pause_max)
+            && pause > most
+        {
+            let most = humantime::format_duration(most);
+            circuit.wrong("pause", format!("must not be over the `pause-max` of {most}"));
+        }
+        let pause = pause.unwrap_or_else(|| base.pause.min(pause_max.unwrap_or(base.pause)));
+        circuit::Rules {
+            failures: circuit.integer("failures", 0..=1_000_000).unwrap_or(base.failures),
+            pause,
+            pause_max: pause_max.unwrap_or(base.pause_max).max(pause),
         }
     }
 }

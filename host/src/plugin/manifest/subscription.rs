@@ -1,8 +1,8 @@
 //! `[[subscription]]`: what is consumed, how much at once, and which of it the plugin takes.
 
 use super::dead_letter::LASTS;
-use super::written::{Section, Value};
-use super::{DeadLetter, Match, Reader};
+use super::written::Section;
+use super::{DeadLetter, Match, OrderBy, Reader};
 use crate::broker::{Consume, Mode};
 use crate::policy::Last;
 
@@ -23,6 +23,8 @@ pub struct Subscription {
     pub unmatched: Last,
     /// Events handled at once, 1 to `consume.prefetch`.
     pub concurrency: usize,
+    /// Which events are handled in the order in which they come; `None`: as they come.
+    pub order_by: Option<OrderBy>,
     /// Acknowledge before handling: an event may be lost, and is never handled twice.
     pub at_most_once: bool,
 }
@@ -59,7 +61,6 @@ impl Reader<'_> {
         let queue = self.queue(section, mode);
         let topology = self.topology(section, &queue);
         let (prefetch, concurrency) = self.at_once(section);
-        self.order_by(section);
         let deliveries = [("at-least-once", false), ("at-most-once", true)];
         Subscription {
             consume: Consume { queue, topology, mode, prefetch },
@@ -67,6 +68,7 @@ impl Reader<'_> {
             dead_letter: DeadLetter::default(),
             unmatched: section.choice("unmatched", &LASTS).unwrap_or_default(),
             concurrency: concurrency.into(),
+            order_by: self.order_by(section),
             at_most_once: section.choice("delivery", &deliveries).unwrap_or_default(),
         }
     }
@@ -85,23 +87,5 @@ impl Reader<'_> {
         let least = concurrency.unwrap_or(1);
         let prefetch = prefetch.unwrap_or_else(|| self.prefetch.max(least));
         (prefetch, concurrency.unwrap_or_else(|| CONCURRENCY.min(prefetch)))
-    }
-
-    fn order_by(&self, section: &Section<'_>) {
-        let key = "order-by";
-        let Some(node) = section.node(key) else { return };
-        let (Value::Text(order) | Value::Loose(order)) = &node.value else {
-            return section.wrong(key, format!("must be a string, is {}", node.value.kind()));
-        };
-        let later = matches!(order.as_str(), "queue" | "routing-key")
-            || order.starts_with("header:")
-            || order.starts_with("json:/");
-        if later {
-            let rule = format!("as `{order}` is not supported yet by this version");
-            section.wrong_with(key, rule, Some("leave it out"));
-        } else if order != "none" {
-            let rule = "must be `none`, `queue`, `routing-key`, `header:NAME` or `json:/POINTER`";
-            section.wrong(key, format!("{rule}, is `{order}`"));
-        }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::broker::{Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType};
 use crate::flow::{Event, Field, Headers, Properties};
 use crate::plugin::limits::Instance;
-use crate::policy::Last;
+use crate::policy::{Last, circuit};
 use std::time::Duration;
 
 fn read(text: &str) -> Result<Manifest, String> {
@@ -71,12 +71,16 @@ fn every_key_of_a_full_manifest_is_read() {
         unmatched = "drop"
         prefetch = 100
         concurrency = 4
-        order-by = "none"
+        order-by = "json:/tenant"
         delivery = "at-most-once"
         [retry]
         attempts = 3
         delays = ["250ms", "1m 30s"]
         jitter = 0
+        [circuit]
+        failures = 3
+        pause = "2s"
+        pause-max = "20s"
         [dead-letter]
         queue = "graves"
         on-exhausted = "drop"
@@ -136,7 +140,10 @@ fn every_key_of_a_full_manifest_is_read() {
     assert_eq!(consume.topology.bindings.len(), 3);
     assert_eq!((consume.mode, consume.prefetch, subscription.concurrency), (Mode::Verify, 100, 4));
     assert_eq!((subscription.unmatched, subscription.at_most_once), (Last::Drop, true));
+    assert_eq!(subscription.order_by, Some(OrderBy::Json("/tenant".to_owned())));
     assert_eq!(manifest.policy.attempts, 3);
+    let [pause, pause_max] = [2, 20].map(Duration::from_secs);
+    assert_eq!(manifest.policy.circuit, circuit::Rules { failures: 3, pause, pause_max });
     assert_eq!(manifest.policy.delays, [250, 90_000].map(Duration::from_millis));
     assert_eq!((manifest.policy.jitter, manifest.policy.on_exhausted), (0.0, Last::Drop));
     assert_eq!(

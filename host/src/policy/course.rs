@@ -1,0 +1,179 @@
+//! The course of one event from its delivery to its settlement, as a pure state machine: it is told
+//! what happened and answers with what is to be done next. Every decision about an event is here
+//! or in [`super::decide`]. Next: [`super::intake`], which says when an event's course begins, and
+//! `dispatch/handle.rs`, which does what is said here.
+
+use super::circuit::Sign;
+use super::intake::Shelter;
+use super::{Policy, decide, step};
+use crate::flow::{Outcome, Settlement, Verdict};
+use std::time::Duration;
+
+/// An event that is postponed must be away long enough for others to be tried.
+const POSTPONE_MIN: Duration = Duration::from_secs(1);
+
+/// What is to be done next for an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Call its handler.
+    Call,
+    /// Publish what the handler asked for, and wait for the confirms.
+    Publish,
+    /// Tell the circuit how it went, and learn whether the event is sheltered from that.
+    Tell(Sign),
+    /// Publish the event itself: to a delay queue (`Retry`, `Postpone`) or as a dead letter.
+    Move(Settlement),
+    /// Tell the broker.
+    Settle(Verdict),
+    /// Nothing any more.
+    End(End),
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Happened<'a> {
+    /// Its turn has come.
+    Begun,
+    /// The handler was called, or refused.
+    Called(&'a Outcome),
+    /// The broker has confirmed all publications, or refused one: then this is a failure.
+    Published(&'a Outcome),
+    /// The circuit knows.
+    Told(Shelter),
+    /// The event has arrived where it was moved to; false: it never will.
+    Moved(bool),
+    /// The broker was told; false: the channel that the delivery came by was gone.
+    Settled(bool),
+    /// The channel that the delivery came by is gone: the broker delivers it again.
+    Lost,
+}
+
+/// How a course ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was settled like this.
+    Settled(Settlement),
+    /// It stays with the host and begins again after this delay, in its place in the order.
+    Again {
+        /// From now.
+        delay: Duration,
+        /// Whether that is another attempt.
+        counts: bool,
+    },
+    /// The broker delivers it again; this course has left nothing behind.
+    Lost,
+}
+
+/// What holds for the events of a subscription.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// How failures are settled.
+    pub policy: &'a Policy,
+    /// Acknowledged before it is handled.
+    pub at_most_once: bool,
+    /// Events are in order: a retry waits in its place.
+    pub in_order: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Course<'a> {
+    terms: Terms<'a>,
+    attempt: u32,
+    /// Where in its jitter a delay falls, 0 to 1.
+    chance: f64,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    AckingFirst,
+    Calling,
+    Publishing,
+    Telling(Settlement),
+    Moving(Settlement),
+    Settling(Settlement),
+    Over,
+}
+
+impl<'a> Course<'a> {
+    /// That of an event at its `attempt`, from 1.
+    pub fn new(terms: Terms<'a>, attempt: u32, chance: f64) -> Self {
+        Self { terms, attempt, chance, phase: Phase::Waiting }
+    }
+
+    /// What is to be done now that this has happened. What can't happen in this phase changes
+    /// nothing and is answered with the end: there is nothing that may be done about it.
+    pub fn next(&mut self, happened: Happened<'_>) -> Step {
+        let (phase, step) = match (self.phase, happened) {
+            (phase, Happened::Lost) if !self.acked_first(phase) => {
+                (Phase::Over, Step::End(End::Lost))
+            }
+            (Phase::Waiting, Happened::Begun) if self.terms.at_most_once => {
+                (Phase::AckingFirst, Step::Settle(Verdict::Ack))
+            }
+            (Phase::Waiting, Happened::Begun) | (Phase::AckingFirst, Happened::Settled(true)) => {
+                (Phase::Calling, Step::Call)
+            }
+            (Phase::Calling, Happened::Called(Outcome::Ok(publications)))
+                if !publications.is_empty() =>
+            {
+                (Phase::Publishing, Step::Publish)
+            }
+            (Phase::Calling, Happened::Called(outcome))
+            | (Phase::Publishing, Happened::Published(outcome)) => {
+                let settlement = decide(outcome, self.attempt, self.terms.policy, self.chance);
+                (Phase::Telling(settlement), Step::Tell(Sign::of(outcome)))
+            }
+            (Phase::Telling(settlement), Happened::Told(shelter)) => {
+                self.settle(settlement, shelter)
+            }
+            (Phase::Moving(settlement), Happened::Moved(true)) => Self::write(settlement),
+            // Larger than the broker takes, with the headers of a retry.
+            (Phase::Moving(Settlement::Retry(_) | Settlement::Postpone(_)), Happened::Moved(_)) => {
+                (Phase::Moving(Settlement::DeadLetter), Step::Move(Settlement::DeadLetter))
+            }
+            (Phase::Settling(settlement), Happened::Settled(true)) => {
+                (Phase::Over, Step::End(End::Settled(settlement)))
+            }
+            _ => (Phase::Over, Step::End(End::Lost)),
+        };
+        self.phase = phase;
+        step
+    }
+
+    /// Whether the broker has forgotten the event already.
+    fn acked_first(&self, phase: Phase) -> bool {
+        self.terms.at_most_once && !matches!(phase, Phase::Waiting | Phase::AckingFirst)
+    }
+
+    fn settle(&self, settlement: Settlement, shelter: Shelter) -> (Phase, Step) {
+        if self.terms.at_most_once {
+            // What was acknowledged before it was handled can't come again.
+            let ack = settlement == Settlement::Ack;
+            let settlement = if ack { settlement } else { Settlement::Drop };
+            return (Phase::Over, Step::End(End::Settled(settlement)));
+        }
+        let settlement = match shelter {
+            Shelter::None => settlement,
+            Shelter::Postpone(delay) => Settlement::Postpone(step(delay.max(POSTPONE_MIN))),
+        };
+        match settlement {
+            Settlement::Retry(delay) if self.terms.in_order => {
+                (Phase::Over, Step::End(End::Again { delay, counts: true }))
+            }
+            Settlement::Postpone(delay) if self.terms.in_order => {
+                (Phase::Over, Step::End(End::Again { delay, counts: false }))
+            }
+            Settlement::Retry(_) | Settlement::Postpone(_) | Settlement::DeadLetter => {
+                (Phase::Moving(settlement), Step::Move(settlement))
+            }
+            Settlement::Ack | Settlement::Drop => Self::write(settlement),
+        }
+    }
+
+    fn write(settlement: Settlement) -> (Phase, Step) {
+        (Phase::Settling(settlement), Step::Settle(Verdict::Ack))
+    }
+}
