@@ -9,6 +9,7 @@
 
 mod cli;
 mod conformance;
+mod faults;
 mod guests;
 mod layout;
 mod limits;

@@ -6,7 +6,6 @@ mod events;
 mod reload;
 mod rest;
 
-use crate::broker::Node;
 use crate::process::{end, root, run as run_command, say, scratch};
 use crate::{guests, rust_target};
 use anyhow::{Context, Result, bail};
@@ -14,6 +13,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use xtask::node::Node;
 
 /// What was asked for.
 pub struct Options {
@@ -85,13 +85,12 @@ struct Bench {
 
 impl Bench {
     fn new(node: &Node) -> Result<Self> {
-        let pid = fs::read_to_string(node.rabbitmqctl().with_file_name("pid"))?;
         let dir = scratch().join("bench");
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
         fs::create_dir_all(&dir)?;
-        Ok(Self { broker: node.amqp_url(), broker_pid: pid.trim().to_owned(), dir })
+        Ok(Self { broker: node.amqp_url(), broker_pid: node.pid()?, dir })
     }
 
     /// What a measuring tool says.

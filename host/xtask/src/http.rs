@@ -1,9 +1,10 @@
 //! The little HTTP that waiting for a server and talking to the host's admin address takes.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// For connecting, and for each read.
@@ -12,6 +13,24 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// An address on this machine where nobody listens. Someone else may take it at any time.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// An address for a server that ends and comes back, which no connection is given in between: below
+/// the ports that systems hand out by themselves.
+pub fn kept_address() -> Result<SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    // Far from that of a process that was started next to this one.
+    let first = (std::process::id() as u16).wrapping_mul(61);
+    for _ in PORTS {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address =
+            SocketAddr::from(([127, 0, 0, 1], PORTS.start + number % (PORTS.end - PORTS.start)));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port")
 }
 
 /// Connects, with time limits set.

@@ -4,16 +4,15 @@
 mod bench;
 mod broker;
 mod demo;
+mod faults;
 mod guests;
-mod http;
 mod lints;
-mod machine;
-mod process;
 mod rust_target;
 mod test;
 mod watch;
 
 use std::process::ExitCode;
+use xtask::{http, machine, process};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -22,6 +21,9 @@ usage: cargo xtask COMMAND
   demo             the example handlers at work, by themselves
                      --keep          leave the host running
                      --broker URL    on this RabbitMQ instead of the embedded broker
+  faults [NAME…]   what the host must live through, at full length, and a table of it
+                     --quick         few events and short faults, as in `test`
+                     --write         keep the table of a whole run in host/tests/FAULTS.md
   bench            events/s beside a hand-written consumer, reload time, size at rest
                      --rounds N      5 unless stated
                      --events N      in each run, 100000 unless stated
@@ -43,6 +45,10 @@ fn main() -> ExitCode {
         },
         ["bench", rest @ ..] => match bench::Options::parse(rest) {
             Some(options) => bench::run(&options),
+            None => Ok(usage()),
+        },
+        ["faults", rest @ ..] => match faults::Options::parse(rest) {
+            Some(options) => faults::run(&options),
             None => Ok(usage()),
         },
         ["guests"] => guests::run(),

@@ -155,7 +155,8 @@ pub fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn signal_group(signal: &str, leader: &Child) {
+/// Sends a signal by its name to a child of ours, and to the group if it leads one.
+pub fn signal_group(signal: &str, leader: &Child) {
     let send = |target: String| {
         let mut kill = Command::new("kill");
         kill.args(["-s", signal, "--", &target]).stderr(Stdio::null()).status()

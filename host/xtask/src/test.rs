@@ -1,11 +1,11 @@
 //! `cargo xtask test`: the checks of lints.rs, then every test, with guests built from source and
 //! a private RabbitMQ node. demo.rs is the other long command.
 
-use crate::broker::Node;
 use crate::process::{root, say, status};
 use crate::{demo, guests, lints, machine, rust_target};
 use anyhow::Result;
 use std::process::{Command, ExitCode};
+use xtask::node::Node;
 
 /// Runs it all; `arguments` go to `cargo test`, whose exit code is the answer.
 pub fn run(arguments: &[&str]) -> Result<ExitCode> {

@@ -1,7 +1,8 @@
 //! What tests are written over: `setup` makes a host in this process, on the embedded broker or on
-//! RabbitMQ, and `host` is that; `log` is what it says. `process` runs the binary instead, and
-//! `rabbit` is a virtual host of the test's own for it.
+//! RabbitMQ, and `host` is that; `log` is what it says. `process` runs the binary instead,
+//! `rabbit` is a virtual host of the test's own for it, and `proxy` the network between the two.
 
+pub mod broker;
 pub mod fake_broker;
 pub mod host;
 pub mod log;

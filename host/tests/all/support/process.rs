@@ -170,22 +170,28 @@ impl Place {
             args.extend(["--admin", "127.0.0.1:0"]);
         }
         args.extend(flags);
-        let mut command = self.command(&args);
+        let log = Log::default();
+        let child = self.spawn(&args, &log);
+        let args = args.into_iter().map(str::to_owned).collect();
+        let mut wabbit = Wabbit { place: self, args, child, log, kept: None, admin: String::new() };
+        wabbit.admin = wabbit.listening(0).await;
+        wabbit
+    }
+
+    fn spawn(&self, args: &[&str], log: &Log) -> Child {
+        let mut command = self.command(args);
         if !self.env.iter().any(|(name, _)| name == "RUST_LOG") {
             command.env("RUST_LOG", "debug");
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = Log::default();
         let (stderr, lines) = (child.stderr.take().unwrap(), log.clone());
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.0.lock().unwrap().push(line);
             }
         });
-        let mut wabbit = Wabbit { place: self, child, log, admin: String::new() };
-        wabbit.admin = wabbit.listening().await;
-        wabbit
+        child
     }
 }
 
@@ -196,8 +202,11 @@ struct Log(Arc<Mutex<Vec<String>>>);
 /// A running host. Dropping it kills it.
 pub struct Wabbit {
     pub place: Place,
+    #[allow(dead_code, reason = "the next rows use it")]
+    args: Vec<String>,
     child: Child,
     log: Log,
+    kept: Option<PathBuf>,
     admin: String,
 }
 
@@ -205,21 +214,54 @@ impl Drop for Wabbit {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(file) = &self.kept {
+            std::fs::write(file, self.log_text()).unwrap();
+        }
         if std::thread::panicking() {
-            eprintln!("the host's log:\n{}", self.log.0.lock().unwrap().join("\n"));
+            match &self.kept {
+                Some(file) => eprintln!("the host's log: {}", file.display()),
+                None => eprintln!("the host's log:\n{}", self.log_text()),
+            }
         }
     }
 }
 
 impl Wabbit {
-    /// The address in the log line about it.
-    async fn listening(&mut self) -> String {
+    /// Starts it anew after its end, as it was started; its log goes on. Returns when its admin
+    /// address answers.
+    #[allow(dead_code, reason = "the next rows use it")]
+    pub async fn again(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let before = self.log.0.lock().unwrap().len();
+        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
+        self.child = self.place.spawn(&args, &self.log);
+        self.admin = self.listening(before).await;
+    }
+
+    /// Leaves its log in `file` in the end, instead of showing it when the test fails.
+    pub fn keep_log(&mut self, file: PathBuf) {
+        self.kept = Some(file);
+    }
+
+    /// The memory that it takes, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("it runs") * 1024
+    }
+
+    /// The address in the log line about it, after the first `before` lines.
+    async fn listening(&mut self, before: usize) -> String {
         eventually("the admin address", async || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the host ended with {status}");
             }
             let served = |line: &Value| line["message"].as_str()?.contains("/livez").then_some(());
-            let line = self.log_lines().into_iter().find(|line| served(line).is_some())?;
+            let lines = self.log_lines().into_iter().skip(before);
+            let line = lines.into_iter().find(|line| served(line).is_some())?;
             // Asked on this machine, wherever else it is open to.
             Some(line["address"].as_str()?.replace("0.0.0.0", "127.0.0.1"))
         })

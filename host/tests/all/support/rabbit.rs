@@ -1,7 +1,7 @@
 //! A virtual host of the test's own on the private RabbitMQ, and what is done to it from outside.
 //! Next: python.rs, other clients of it.
 
-use super::environment;
+use super::broker::Broker;
 use super::process::eventually;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -12,7 +12,6 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::process::Command;
 
 /// A virtual host that goes with this, and a channel of the user `guest` to it.
 pub struct Vhost {
@@ -20,40 +19,48 @@ pub struct Vhost {
     /// Where it is, for the user `guest`.
     pub url: String,
     pub channel: Channel,
+    pub broker: Broker,
     _connection: Connection,
 }
 
-/// The AMQP address of the node.
+/// The AMQP address of the node that all tests share.
 pub fn address() -> String {
-    let url = environment("WABBIT_TEST_AMQP");
-    let (_, rest) = url.split_once('@').expect("`amqp://USER:PASSWORD@HOST:PORT/…`");
-    rest.split_once('/').map_or(rest, |(address, _)| address).to_owned()
+    Broker::shared().address
 }
 
 impl Vhost {
-    /// A new one.
+    /// A new one, on the node that all tests share.
     pub async fn new() -> Self {
+        Self::on(Broker::shared()).await
+    }
+
+    /// A new one.
+    pub async fn on(broker: Broker) -> Self {
         let name = format!("test-{:012x}", fastrand::u64(..1 << 48));
-        assert_eq!(api("PUT", &format!("vhosts/{name}"), &json!({})).await.0, 201);
-        let url = format!("amqp://guest:guest@{}/{name}", address());
-        let connection = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let vhost = Self { name, url, channel, _connection: connection };
+        assert_eq!(broker.api("PUT", &format!("vhosts/{name}"), &json!({})).await.0, 201);
+        let url = format!("amqp://guest:guest@{}/{name}", broker.address);
+        let (connection, channel) = connect(&url).await;
+        let vhost = Self { name, url, channel, broker, _connection: connection };
         vhost.allow("guest", [".*"; 3]).await;
         vhost
     }
 
+    /// Connects again, as one must after the broker was hurt.
+    pub async fn reconnect(&mut self) {
+        let (connection, channel) = connect(&self.url).await;
+        (self._connection, self.channel) = (connection, channel);
+    }
+
     /// Where it is for another user.
     pub fn url_of(&self, user: &str, password: &str) -> String {
-        format!("amqp://{user}:{password}@{}/{}", address(), self.name)
+        format!("amqp://{user}:{password}@{}/{}", self.broker.address, self.name)
     }
 
     /// Gives a user these permissions here: configure, write, read.
     pub async fn allow(&self, user: &str, [configure, write, read]: [&str; 3]) {
         let permissions = json!({ "configure": configure, "write": write, "read": read });
         let path = format!("permissions/{}/{user}", self.name);
-        let (status, answer) = api("PUT", &path, &permissions).await;
+        let (status, answer) = self.broker.api("PUT", &path, &permissions).await;
         assert!(status < 300, "{status}: {answer}");
     }
 
@@ -150,7 +157,8 @@ impl Vhost {
     pub async fn depths(&self) -> Vec<(String, u64, u64)> {
         let columns = ["name", "messages_ready", "messages_unacknowledged"];
         let args = [&["list_queues", "--formatter", "json", "-p", &self.name], &columns[..]];
-        let listed: Vec<Value> = serde_json::from_str(&rabbitmqctl(&args.concat()).await).unwrap();
+        let listed: Vec<Value> =
+            serde_json::from_str(&self.broker.ctl(&args.concat()).await).unwrap();
         let number = |queue: &Value, column: &str| queue[column].as_u64().unwrap();
         let depth = |queue: &Value| {
             let name = queue["name"].as_str().unwrap().to_owned();
@@ -161,8 +169,8 @@ impl Vhost {
 
     /// The names of the queues here.
     pub async fn queues(&self) -> BTreeSet<String> {
-        let (_, queues) =
-            api("GET", &format!("queues/{}?columns=name", self.name), &json!({})).await;
+        let path = format!("queues/{}?columns=name", self.name);
+        let (_, queues) = self.broker.api("GET", &path, &json!({})).await;
         let name = |queue: &Value| queue["name"].as_str().unwrap().to_owned();
         queues.as_array().unwrap().iter().map(name).collect()
     }
@@ -172,13 +180,14 @@ impl Vhost {
         let wanted = format!("wabbit {role}");
         eventually(&format!("a connection `{wanted}`"), async || {
             let path = format!("vhosts/{}/connections", self.name);
-            let (_, connections) = api("GET", &path, &json!({})).await;
+            let (_, connections) = self.broker.api("GET", &path, &json!({})).await;
             let mut closed = 0;
             for connection in connections.as_array().unwrap() {
                 let name = &connection["client_properties"]["connection_name"];
                 if name.as_str() == Some(&wanted) {
                     let id = encode(connection["name"].as_str().unwrap());
-                    let (status, _) = api("DELETE", &format!("connections/{id}"), &json!({})).await;
+                    let path = format!("connections/{id}");
+                    let (status, _) = self.broker.api("DELETE", &path, &json!({})).await;
                     closed += usize::from(status == 204);
                 }
             }
@@ -188,19 +197,33 @@ impl Vhost {
     }
 }
 
+impl Vhost {
+    /// Closes every connection to here, as an operator does.
+    pub async fn close_all_connections(&self) {
+        self.broker.ctl(&["close_all_connections", "-p", &self.name, "by the test"]).await;
+    }
+}
+
 impl Drop for Vhost {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // What is in its queues tells why; the node is private and ends with the run.
             return;
         }
-        let path = format!("vhosts/{}", self.name);
+        let (broker, path) = (self.broker.clone(), format!("vhosts/{}", self.name));
         // Without waiting: a host that still runs must not wait for it either.
-        std::thread::spawn(move || ask("DELETE", &path, &json!({}))).join().ok();
+        std::thread::spawn(move || broker.ask("DELETE", &path, &json!({}))).join().ok();
     }
 }
 
-/// A user of the node, who may do nothing yet. Goes with this.
+async fn connect(url: &str) -> (Connection, Channel) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    (connection, channel)
+}
+
+/// A user of the shared node, who may do nothing yet. Goes with this.
 pub struct User {
     pub name: String,
     pub password: String,
@@ -221,7 +244,8 @@ impl User {
 impl Drop for User {
     fn drop(&mut self) {
         let path = format!("users/{}", self.name);
-        std::thread::spawn(move || ask("DELETE", &path, &json!({}))).join().ok();
+        let delete = move || Broker::shared().ask("DELETE", &path, &json!({}));
+        std::thread::spawn(delete).join().ok();
     }
 }
 
@@ -252,38 +276,9 @@ pub fn table(entries: &[(&str, AMQPValue)]) -> FieldTable {
     table
 }
 
-/// Runs `rabbitmqctl`; what it prints.
-pub async fn rabbitmqctl(args: &[&str]) -> String {
-    let mut command = Command::new(environment("WABBIT_TEST_RABBITMQCTL"));
-    command.arg("--quiet").args(args);
-    let ended = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(ended.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ended.stderr));
-    String::from_utf8(ended.stdout).unwrap()
-}
-
-/// Asks the management API.
+/// Asks the management API of the node that all tests share.
 pub async fn api(method: &'static str, path: &str, body: &Value) -> (u16, Value) {
-    let (path, body) = (path.to_owned(), body.clone());
-    tokio::task::spawn_blocking(move || ask(method, &path, &body)).await.unwrap()
-}
-
-fn ask(method: &str, path: &str, body: &Value) -> (u16, Value) {
-    use base64::prelude::{BASE64_STANDARD, Engine};
-    let url = environment("WABBIT_TEST_MANAGEMENT");
-    let rest = url.strip_prefix("http://").expect("`http://USER:PASSWORD@HOST:PORT`");
-    let (user, address) = rest.trim_end_matches('/').split_once('@').expect("`USER:PASSWORD@`");
-    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
-    let agent = ureq::Agent::from(config);
-    let url = format!("http://{address}/api/{path}");
-    let authorization = format!("Basic {}", BASE64_STANDARD.encode(user));
-    let answered = match method {
-        "GET" => agent.get(url).header("authorization", authorization).call(),
-        "DELETE" => agent.delete(url).header("authorization", authorization).call(),
-        _ => agent.put(url).header("authorization", authorization).send(body.to_string()),
-    };
-    let mut answer = answered.expect("the management API");
-    let text = answer.body_mut().read_to_string().unwrap_or_default();
-    (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or_default())
+    Broker::shared().api(method, path, body).await
 }
 
 /// A name as a part of a path.

@@ -25,7 +25,7 @@ pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
             "socket": outcome(create_tcp_socket(IpAddressFamily::Ipv4).map(|_| "created")),
         }),
         "stdin" => json!(outcome(std::io::read_to_string(std::io::stdin()))),
-        "random" => json!(RandomState::new().build_hasher().finish().to_string()),
+        "random" => json!(number()),
         "clock" => json!(clock()),
         "variables" => match store::get_all() {
             Ok(pairs) => json!(pairs),
@@ -41,6 +41,7 @@ pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
             "user-id": event.properties.user_id,
             "message-id": event.properties.message_id,
             "size": event.body.len(),
+            "call": number(),
         }),
         _ => return Err(Failure::Reject(format!("no such report: `{what}`"))),
     };
@@ -53,6 +54,11 @@ fn outcome<T: Into<Value>, E: Display>(result: Result<T, E>) -> Value {
         Ok(value) => json!({ "ok": value.into() }),
         Err(error) => json!({ "error": error.to_string() }),
     }
+}
+
+/// One that no other call has.
+fn number() -> String {
+    RandomState::new().build_hasher().finish().to_string()
 }
 
 fn clock() -> Value {

@@ -1,0 +1,282 @@
+//! What must have come of every event, and what has: the promises as accounts. Next: report.rs.
+
+use super::report::Report;
+use super::run::{CONCURRENCY, PREFETCH};
+use super::workload::{Ledger, Number, number};
+use super::{full, secs};
+use crate::support::rabbit::Vhost;
+use futures_util::StreamExt;
+use lapin::options::BasicConsumeOptions;
+use lapin::types::FieldTable;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
+/// Beyond what it had before the fault.
+const GROWTH_MAX: u64 = 50 << 20;
+
+/// What the run has left.
+pub struct Evidence {
+    pub ledger: Ledger,
+    pub log: Vec<Value>,
+    pub began: SystemTime,
+    pub over: SystemTime,
+    pub thirds: [Range<Number>; 3],
+    /// In bytes.
+    pub growth: u64,
+    /// Of the consuming and the publishing connection, in the host's last life.
+    pub reconnects: [usize; 2],
+    pub ack_lost: usize,
+    /// Of each consumer.
+    pub prefetch: Vec<u64>,
+}
+
+/// One effect of an event.
+#[derive(Debug, Clone)]
+struct Effect {
+    /// Which call of the handler made it.
+    call: String,
+    redelivered: bool,
+    attempt: u64,
+}
+
+/// The end of a run, counted.
+pub struct Account {
+    pub report: Report,
+    pub evidence: Evidence,
+    /// The longest time without an effect, from the fault to the first effect after it.
+    pub gap: Duration,
+    /// From the end of the fault to the next effect.
+    pub back: Duration,
+    /// Of the rate after the fault to that before.
+    pub ratio: f64,
+    effects: BTreeMap<Number, Vec<Effect>>,
+    dead: BTreeSet<Number>,
+    /// Still in the queue, or in a delay queue.
+    left: BTreeSet<Number>,
+}
+
+/// What a row allows; the rest is the same for all.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// How often the consuming connection, or the host, was lost.
+    pub losses: usize,
+    /// How often the publishing connection was lost.
+    pub publish_losses: usize,
+    /// Until the first effect after the fault.
+    pub back: Duration,
+    /// The longest time without an effect.
+    pub gap: Option<Duration>,
+    /// Whether the resident size can be compared.
+    pub same_life: bool,
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        let back = secs(5);
+        Self { losses: 0, publish_losses: 0, back, gap: None, same_life: true }
+    }
+}
+
+impl Account {
+    /// Takes everything out of the queues, and compares.
+    pub async fn draw_up(vhost: &Vhost, evidence: Evidence, report: Report) -> Self {
+        let (mut effects, mut unknown) = (BTreeMap::<_, Vec<_>>::new(), 0);
+        let (mut dead, mut left) = (BTreeSet::new(), BTreeSet::new());
+        for (queue, ready, _) in vhost.depths().await {
+            for (id, body) in take_all(vhost, &queue, ready).await {
+                if queue == "effects" {
+                    let seen: Value = serde_json::from_slice(&body).unwrap();
+                    match seen["message-id"].as_str().and_then(number) {
+                        Some(number) => effects.entry(number).or_default().push(Effect::of(&seen)),
+                        None => unknown += 1,
+                    }
+                    continue;
+                }
+                let of = if queue.starts_with("work.") { &mut dead } else { &mut left };
+                of.extend(id.as_deref().and_then(number));
+            }
+        }
+        let times = effect_times(&evidence.log);
+        let (gap, back) = gaps(&times, &evidence);
+        let ratio = rate(&times, &evidence.thirds[2]) / rate(&times, &evidence.thirds[0]);
+        let mut account = Self { report, evidence, gap, back, ratio, effects, dead, left };
+        account.report.expect(unknown == 0, format!("{unknown} effects of no event"));
+        account
+    }
+
+    /// The standard pass.
+    #[track_caller]
+    pub fn passes(mut self, pass: &Pass) {
+        let resent = self.evidence.ledger.resent.len();
+        let (extra, unexplained, copies) = self.duplicates();
+        self.tell(extra, unexplained.len(), copies);
+        let (lost, unexpected) = (self.lost(), self.unexpected());
+        let report = &mut self.report;
+        report.expect(lost.is_empty(), format!("lost: {lost:?}"));
+        report.expect(unexpected.is_empty(), format!("unexpected: {unexpected:?}"));
+        report.expect(unexplained.is_empty(), format!("duplicates, no reason: {unexplained:?}"));
+        let most = PREFETCH as usize * pass.losses + resent;
+        report.expect(extra <= most, format!("{extra} duplicates, {most} are the most"));
+        let most = CONCURRENCY as usize * pass.publish_losses;
+        report.expect(copies <= most, format!("{copies} effects published twice, {most} at most"));
+        report.expect(self.dead.is_empty(), format!("dead letters: {:?}", self.dead));
+        report.expect(self.left.is_empty(), format!("still in a queue: {:?}", self.left));
+        let attempts = self.effects.values().flatten().map(|effect| effect.attempt).max();
+        report.expect(attempts == Some(1), format!("an event had {attempts:?} attempts"));
+        let prefetch = &self.evidence.prefetch;
+        report.expect(*prefetch == [u64::from(PREFETCH)], format!("prefetch {prefetch:?}"));
+        let panicked = self.evidence.log.iter().any(|line| line.to_string().contains("panicked"));
+        report.expect(!panicked, "a panic in the log");
+        let growth = self.evidence.growth;
+        report.expect(!pass.same_life || growth < GROWTH_MAX, format!("{growth} bytes more"));
+        let (gap, back) = (self.gap, self.back);
+        report.expect(back <= pass.back, format!("back after {back:?}, not {:?}", pass.back));
+        let most = pass.gap.unwrap_or(Duration::MAX);
+        report.expect(gap <= most, format!("a gap of {gap:?}, not {most:?}"));
+        // Other tests may keep the machine busy meanwhile.
+        let least = if full() { 0.8 } else { 0.4 };
+        report.expect(self.ratio >= least, format!("{:.2} of the rate before", self.ratio));
+        self.report.finish();
+    }
+
+    fn tell(&mut self, extra: usize, unexplained: usize, copies: usize) {
+        let (lost, unexpected) = (self.lost().len(), self.unexpected().len());
+        let ledger = &self.evidence.ledger;
+        let is_ok = |number: &&Number| self.effects.contains_key(number);
+        let ok = ledger.acknowledged.iter().filter(is_ok).count();
+        let recovered = ledger.resent.iter().filter(is_ok).count();
+        let numbers = [
+            ("attempt", ledger.attempted.len()),
+            ("acknowledged", ledger.acknowledged.len()),
+            ("ok", ok),
+            ("recovered", recovered),
+            ("duplicated", extra + copies),
+            ("unexplained", unexplained),
+            ("lost", lost),
+            ("unexpected", unexpected),
+            ("dead", self.dead.len()),
+            ("resent", ledger.resent.len()),
+            ("returned", ledger.returned),
+            ("published twice", copies),
+            ("reconnects consume", self.evidence.reconnects[0]),
+            ("reconnects publish", self.evidence.reconnects[1]),
+            ("acks lost", self.evidence.ack_lost),
+            ("growth MiB", (self.evidence.growth >> 20) as usize),
+        ];
+        for (name, value) in numbers {
+            self.report.set(name, value);
+        }
+        self.report.took("gap", self.gap);
+        self.report.took("back", self.back);
+        self.report.set("ratio", (self.ratio * 100.0).round() / 100.0);
+    }
+
+    /// Confirmed, and nowhere.
+    fn lost(&self) -> BTreeSet<Number> {
+        let found = |number: &Number| {
+            self.effects.contains_key(number)
+                || self.dead.contains(number)
+                || self.left.contains(number)
+        };
+        self.evidence.ledger.acknowledged.iter().copied().filter(|it| !found(it)).collect()
+    }
+
+    /// There, and never published; or in two places.
+    fn unexpected(&self) -> BTreeSet<Number> {
+        let attempted = &self.evidence.ledger.attempted;
+        let (dead, left) = (&self.dead, &self.left);
+        let all = self.effects.keys().chain(dead).chain(left).copied();
+        all.filter(|it| {
+            let places = [self.effects.contains_key(it), dead.contains(it), left.contains(it)];
+            let copied = self.evidence.ledger.resent.contains(it);
+            !attempted.contains(it) || (!copied && places.into_iter().filter(|is| *is).count() > 1)
+        })
+        .collect()
+    }
+
+    /// Calls of a handler that were one too many, those of them without a reason, and effects that
+    /// are there twice though their handler was called once: their confirm was lost.
+    fn duplicates(&self) -> (usize, Vec<Number>, usize) {
+        let (mut extra, mut unexplained, mut copies) = (0, Vec::new(), 0);
+        for (number, effects) in &self.effects {
+            let calls: BTreeSet<_> = effects.iter().map(|effect| &effect.call).collect();
+            let flagged: BTreeSet<_> =
+                effects.iter().filter(|it| it.redelivered).map(|it| &it.call).collect();
+            extra += calls.len() - 1;
+            copies += effects.len() - calls.len();
+            let resent = self.evidence.ledger.resent.contains(number);
+            if calls.len() - 1 > flagged.len() && !resent {
+                unexplained.push(*number);
+            }
+        }
+        (extra, unexplained, copies)
+    }
+}
+
+impl Effect {
+    fn of(seen: &Value) -> Self {
+        Self {
+            call: seen["call"]
+                .as_str()
+                .expect("a guest that says which call it is: `cargo xtask guests`")
+                .into(),
+            redelivered: seen["redelivered"] == true,
+            attempt: seen["attempt"].as_u64().unwrap(),
+        }
+    }
+}
+
+/// Everything in a queue: message-ids and bodies.
+async fn take_all(vhost: &Vhost, queue: &str, count: u64) -> Vec<(Option<String>, Vec<u8>)> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let tag = format!("oracle-{queue}");
+    let consume = vhost.channel.basic_consume(
+        queue.into(),
+        tag.as_str().into(),
+        options,
+        FieldTable::default(),
+    );
+    let messages = consume.await.unwrap().take(count as usize).map(|message| {
+        let message = message.unwrap();
+        let id = message.properties.message_id().as_ref().map(|id| id.to_string());
+        (id, message.data)
+    });
+    messages.collect().await
+}
+
+/// When each event was settled, by the host's log.
+fn effect_times(log: &[Value]) -> Vec<(SystemTime, Number)> {
+    let handled = log.iter().filter(|line| line["message"] == "handled");
+    let mut times: Vec<_> = handled
+        .filter_map(|line| {
+            let at = humantime::parse_rfc3339(line["timestamp"].as_str()?).ok()?;
+            Some((at, number(line["message_id"].as_str()?)?))
+        })
+        .collect();
+    times.sort();
+    times
+}
+
+/// The longest pause around the fault, and the one after it.
+fn gaps(times: &[(SystemTime, Number)], evidence: &Evidence) -> (Duration, Duration) {
+    let since = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default();
+    let after = times.iter().find(|(at, _)| *at >= evidence.over).map(|(at, _)| *at);
+    // None at all is the longest gap.
+    let Some(after) = after else { return (Duration::MAX, Duration::MAX) };
+    let around = times.iter().map(|(at, _)| *at).filter(|at| *at >= evidence.began);
+    let around: Vec<_> = around.filter(|at| *at <= after).collect();
+    let gap = around.windows(2).map(|pair| since(pair[0], pair[1])).max();
+    (gap.unwrap_or_default(), since(evidence.over, after))
+}
+
+/// Events per second, from the first of them to the last.
+fn rate(times: &[(SystemTime, Number)], third: &Range<Number>) -> f64 {
+    let of: Vec<_> = times.iter().filter(|(_, number)| third.contains(number)).collect();
+    let (Some((first, _)), Some((last, _))) = (of.first(), of.last()) else { return 0.0 };
+    of.len() as f64 / last.duration_since(*first).unwrap_or_default().as_secs_f64()
+}

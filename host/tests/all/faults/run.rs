@@ -1,0 +1,236 @@
+//! A host under load: [`Plan`] says which, [`Run`] is that while the row does something to it, and
+//! its end is an [`Account`]. Next: workload.rs, the load.
+
+use super::oracle::{Account, Evidence};
+use super::report::Report;
+use super::workload::{Load, Workload};
+use super::{events, full, secs};
+use crate::support::broker::Broker;
+use crate::support::process::{LOOK, Place, Wabbit};
+use crate::support::rabbit::Vhost;
+use lapin::types::AMQPValue;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep};
+
+/// Of every consumer.
+pub const PREFETCH: u32 = 32;
+/// How many events are handled at once: the others wait inside the host.
+pub const CONCURRENCY: u32 = 8;
+
+/// A row's host and load.
+pub struct Plan {
+    report: Report,
+    broker: Broker,
+    addresses: Vec<String>,
+    heartbeat: Option<Duration>,
+    quorum: bool,
+    during: Duration,
+    steps: Vec<String>,
+    manifest: String,
+    toml: String,
+}
+
+impl Plan {
+    /// On the run's node, with default settings, and a second third that is handled at once.
+    pub fn new(row: &'static str) -> Self {
+        Self::on(row, Broker::shared())
+    }
+
+    /// On another node.
+    pub fn on(row: &'static str, broker: Broker) -> Self {
+        Self {
+            report: Report::new(row),
+            addresses: vec![broker.address.clone()],
+            broker,
+            heartbeat: None,
+            quorum: false,
+            during: Duration::ZERO,
+            steps: Vec::new(),
+            manifest: String::new(),
+            toml: String::new(),
+        }
+    }
+
+    /// How long the second third of the events takes the handlers.
+    pub fn during(self, during: Duration) -> Self {
+        Self { during, ..self }
+    }
+
+    /// Where the host is told that the broker is, e.g. at a proxy.
+    pub fn at(self, addresses: impl IntoIterator<Item = String>) -> Self {
+        Self { addresses: addresses.into_iter().collect(), ..self }
+    }
+
+    /// What the host asks for in its URLs.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    /// All queues are quorum queues, and the workload knows all addresses as well.
+    pub fn quorum(self) -> Self {
+        Self { quorum: true, ..self }
+    }
+
+    /// Steps of each event before its effect.
+    pub fn steps(self, steps: &[&str]) -> Self {
+        Self { steps: steps.iter().map(|step| (*step).to_owned()).collect(), ..self }
+    }
+
+    /// More of the manifest, e.g. `[limits]`.
+    pub fn manifest(self, manifest: &str) -> Self {
+        Self { manifest: manifest.to_owned(), ..self }
+    }
+
+    /// The host's configuration.
+    pub fn toml(self, toml: &str) -> Self {
+        Self { toml: toml.to_owned(), ..self }
+    }
+
+    /// Starts it. Returns when the first third of the events is handled and the second under way.
+    pub async fn start(self) -> Run {
+        let vhost = Vhost::on(self.broker.clone()).await;
+        let kind = ("x-queue-type", AMQPValue::LongString("quorum".into()));
+        let arguments = if self.quorum { vec![kind] } else { Vec::new() };
+        vhost.queue("effects", &arguments).await;
+        let heartbeat = self.heartbeat.map(|every| format!("?heartbeat={}", every.as_secs()));
+        let url = |address: &String, query: &str| {
+            format!("amqp://guest:guest@{address}/{}{query}", vhost.name)
+        };
+        let query = heartbeat.unwrap_or_default();
+        let urls: Vec<_> = self.addresses.iter().map(|it| url(it, &query)).collect();
+        let flags: Vec<_> = urls.iter().flat_map(|url| ["--broker", url.as_str()]).collect();
+        let place = Place::new()
+            .env("RUST_LOG", "info,wabbit=trace,lapin=off")
+            .plugin("work", "scripted", &self.written())
+            .file("wabbit.toml", &self.toml);
+        let mut host = place.run_with(&flags).await;
+        host.keep_log(self.report.file("log"));
+        host.ready().await;
+        let direct = if self.quorum { self.addresses } else { vec![self.broker.address] };
+        let load = Load {
+            urls: direct.iter().map(|address| url(address, "?heartbeat=5")).collect(),
+            events: events(),
+            during: self.during,
+            concurrency: CONCURRENCY,
+            steps: self.steps,
+        };
+        let thirds = load.thirds();
+        let workload = Workload::start(load);
+        let first = thirds[0].end;
+        handled(&host, first).await;
+        let (resident, began) = (host.resident(), SystemTime::now());
+        workload.release();
+        let report = self.report;
+        let run = Run { vhost, host, workload, report, thirds, resident, began, over: None };
+        handled(&run.host, first + CONCURRENCY).await;
+        run
+    }
+
+    fn written(&self) -> String {
+        let kind = if self.quorum { "type = \"quorum\"\n" } else { "" };
+        format!(
+            "[[subscription]]\n{kind}prefetch = {PREFETCH}\nconcurrency = {CONCURRENCY}\n\
+             [retry]\ndelays = [\"50ms\"]\n[grants]\npublish = [\":effects\"]\n{}",
+            self.manifest
+        )
+    }
+}
+
+/// Waits until the host has handled so many events.
+async fn handled(host: &Wabbit, count: u32) {
+    let began = Instant::now();
+    let label = ["outcome=\"ok\""];
+    while host.metric("wabbit_outcomes_total", &label).await < f64::from(count) {
+        assert!(began.elapsed() < settled_max(), "{count} events are not handled");
+        sleep(LOOK).await;
+    }
+}
+
+/// For a third of the events to be handled.
+fn settled_max() -> Duration {
+    if full() { secs(300) } else { secs(120) }
+}
+
+/// A host under load, while something is done to it.
+pub struct Run {
+    pub vhost: Vhost,
+    pub host: Wabbit,
+    pub workload: Workload,
+    pub report: Report,
+    thirds: [std::ops::Range<u32>; 3],
+    /// Before the fault, in bytes.
+    resident: u64,
+    began: SystemTime,
+    over: Option<SystemTime>,
+}
+
+impl Run {
+    /// The fault is over now: the broker can be reached. The rest of the events is published.
+    pub fn over(&mut self) {
+        if self.over.is_none() {
+            self.over = Some(SystemTime::now());
+            self.workload.release();
+        }
+    }
+
+    /// Waits until every event is settled, and counts. The fault is over, if it was not before.
+    pub async fn account(mut self) -> Account {
+        self.over();
+        let published = self.workload.done(settled_max()).await;
+        self.report.expect(published, "the workload is published");
+        self.vhost.reconnect().await;
+        let settled = self.settle().await;
+        self.report.expect(settled, "all events are settled");
+        let growth = self.host.resident().saturating_sub(self.resident);
+        let mut reconnects = [0; 2];
+        for (count, role) in reconnects.iter_mut().zip(["consume", "publish"]) {
+            let label = format!("role=\"{role}\"");
+            *count = self.host.metric("wabbit_reconnects_total", &[&label]).await as usize;
+        }
+        let prefetch = self.prefetch().await;
+        let ack_lost = self.host.metric("wabbit_ack_lost_total", &[]).await as usize;
+        let code = self.host.terminate().await.code();
+        self.report.expect(code == Some(0), format!("SIGTERM ends it with {code:?}"));
+        let evidence = Evidence {
+            ledger: self.workload.ledger(),
+            log: self.host.log_lines(),
+            began: self.began,
+            over: self.over.unwrap_or(self.began),
+            thirds: self.thirds.clone(),
+            growth,
+            reconnects,
+            ack_lost,
+            prefetch,
+        };
+        Account::draw_up(&self.vhost, evidence, self.report).await
+    }
+
+    /// Waits until nothing is in hand any more.
+    async fn settle(&self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < settled_max() {
+            let idle = self.host.metric("wabbit_inflight", &[]).await == 0.0;
+            if idle && self.vhost.count("work").await == 0 {
+                let depths = self.vhost.depths().await;
+                let rest = depths.iter().filter(|(name, ..)| {
+                    !matches!(name.as_str(), "effects" | "work.dlq" | "work.unmatched")
+                });
+                if rest.map(|(_, ready, unsettled)| ready + unsettled).sum::<u64>() == 0 {
+                    return true;
+                }
+            }
+            sleep(LOOK).await;
+        }
+        false
+    }
+
+    /// The prefetch of each consumer.
+    async fn prefetch(&self) -> Vec<u64> {
+        let args = ["list_consumers", "--formatter", "json", "-p", &self.vhost.name];
+        let columns = ["queue_name", "prefetch_count"];
+        let listed = self.vhost.broker.ctl(&[&args[..], &columns].concat()).await;
+        let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        let ours = listed.iter().filter(|consumer| consumer["queue_name"] == "work");
+        ours.filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
+    }
+}

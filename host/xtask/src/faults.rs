@@ -1,0 +1,164 @@
+//! `cargo xtask faults`: what the host must live through, at full length, and the table of it. The
+//! rows are tests, host/tests/all/faults; each leaves its result as a file, and this prints them.
+
+use crate::guests;
+use crate::process::{output, root, run as run_command, say, scratch, show, status};
+use crate::rust_target;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use xtask::node::Node;
+
+/// The module of the rows.
+const ROWS: &str = "faults::";
+/// Where the table of a whole run is kept.
+const TABLE: &str = "host/tests/FAULTS.md";
+
+/// What was asked for.
+#[derive(Default)]
+pub struct Options {
+    names: Vec<String>,
+    quick: bool,
+    write: bool,
+}
+
+impl Options {
+    /// `None` when the arguments make no sense.
+    pub fn parse(arguments: &[&str]) -> Option<Options> {
+        let mut options = Options::default();
+        for argument in arguments {
+            match *argument {
+                "--quick" => options.quick = true,
+                "--write" => options.write = true,
+                option if option.starts_with('-') => return None,
+                name => options.names.push(name.to_owned()),
+            }
+        }
+        // The table is that of a whole run.
+        (!options.write || (options.names.is_empty() && !options.quick)).then_some(options)
+    }
+
+    fn asks_for(&self, test: &str) -> bool {
+        let of_them = test.strip_prefix(ROWS);
+        let named = |rest: &str| {
+            self.names.is_empty() || self.names.iter().any(|name| rest.contains(name.as_str()))
+        };
+        of_them.is_some_and(named)
+    }
+}
+
+/// Runs the rows; one that fails is a failure.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let mut node = Node::start()?;
+    guests::fixtures(rust_target::choose()?)?;
+    say("building the host and the tests");
+    let build = ["test", "--quiet", "--package", "wabbit", "--test", "all", "--no-run"];
+    run_command(Command::new("cargo").args(build).current_dir(root()))?;
+    let rows = rows(options)?;
+    let results = scratch().join("faults");
+    if results.exists() {
+        fs::remove_dir_all(&results)?;
+    }
+    node.wait_ready()?;
+    let mut tests = cargo_test();
+    tests.args(["--include-ignored", "--exact", "--test-threads=1"]).args(&rows);
+    tests.env("WABBIT_TEST_AMQP", node.amqp_url());
+    tests.env("WABBIT_TEST_MANAGEMENT", node.management_url());
+    tests.env("WABBIT_TEST_RABBITMQCTL", node.rabbitmqctl());
+    tests.env("WABBIT_TEST_GUESTS", guests::folder());
+    tests.env("WABBIT_TEST_FAULTS_REPORT", &results);
+    if !options.quick {
+        tests.env("WABBIT_TEST_FAULTS", "full");
+    }
+    let passed = status(&mut tests)?.success();
+    drop(node);
+    let table = table(&results)?;
+    show(&table);
+    say(&format!("logs and results are in {}", results.display()));
+    if options.write {
+        fs::write(root().join(TABLE), page(&table)?)?;
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn cargo_test() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--package", "wabbit", "--test", "all", "--"]);
+    cargo.current_dir(root());
+    cargo
+}
+
+/// The names of the tests that were asked for.
+fn rows(options: &Options) -> Result<Vec<String>> {
+    let mut cargo = cargo_test();
+    cargo.args(["--list", "--include-ignored", "--format", "terse"]);
+    let listed = output(&mut cargo).context("the tests can't be listed")?;
+    let tests = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    let rows: Vec<_> = tests.filter(|test| options.asks_for(test)).map(str::to_owned).collect();
+    if rows.is_empty() {
+        bail!(
+            "no row of that name\nhint: the names are those of the tests in host/tests/all/faults"
+        );
+    }
+    Ok(rows)
+}
+
+/// What the rows have left, in the order in which they ran.
+fn table(results: &Path) -> Result<String> {
+    let files = fs::read_dir(results).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "json")).collect();
+    files.sort_by_key(|path| fs::metadata(path).and_then(|it| it.modified()).ok());
+    let mut lines = vec![
+        "| fault | attempt | acknowledged | ok | recovered | duplicated | lost | unexpected | gap | back \
+         | rate | result |"
+            .to_owned(),
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --- |".to_owned(),
+    ];
+    for file in files {
+        let row: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        lines.push(line(&row));
+    }
+    Ok(lines.join("\n"))
+}
+
+fn line(row: &Value) -> String {
+    let measured = &row["measured"];
+    let counts = ["attempt", "acknowledged", "ok", "recovered", "duplicated", "lost", "unexpected"];
+    let count = |name: &&str| measured[*name].as_u64().map(|count| count.to_string());
+    let time = |name: &str| measured[name].as_f64().map(|seconds| format!("{seconds:.2} s"));
+    let rate = measured["ratio"].as_f64().map(|ratio| format!("{:.0} %", ratio * 100.0));
+    let texts = |name: &str| {
+        let texts = row[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let problems = texts("problems");
+    let result = match problems.is_empty() {
+        true => [vec!["ok".to_owned()], texts("notes")].concat().join("; "),
+        false => format!("**FAILED**: {}", problems.join("; ")),
+    };
+    let measured = counts.iter().map(count).chain([time("gap"), time("back"), rate]);
+    let name = row["row"].as_str().unwrap_or_default().to_owned();
+    let cells = [name].into_iter().chain(measured.map(Option::unwrap_or_default)).chain([result]);
+    format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
+}
+
+/// The table as a page of the repository.
+fn page(table: &str) -> Result<String> {
+    let rustc = output(Command::new("rustc").arg("--version")).context("no rustc")?;
+    let cores = std::thread::available_parallelism()?;
+    Ok(format!(
+        "# What the host lives through\n\n\
+         Written by `cargo xtask faults --write`, on {cores} cores, RabbitMQ 3.10.8, {rustc}. Each row \
+         is a test in `host/tests/all/faults`: a host under load, to which something is done after a \
+         third of the events.\n\n\
+         Numbers are events. Attempt: published at least once; acknowledged: confirmed to the \
+         publisher; ok: of those, handled; recovered: published again as no confirm came, and handled; \
+         duplicated: effects beyond the first one, all of them of events that were redelivered or \
+         published again; lost and unexpected: what their names say. Gap: the longest time without an \
+         effect, the fault included; back: from the end of the fault to the next effect; rate: events \
+         per second after the fault, by those before.\n\n{table}\n"
+    ))
+}

@@ -1,0 +1,7 @@
+//! What the project's commands share with its tests: [`node`] runs private brokers, and the rest is
+//! what that takes. The commands themselves begin in main.rs.
+
+pub mod http;
+pub mod machine;
+pub mod node;
+pub mod process;
