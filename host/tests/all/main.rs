@@ -7,12 +7,14 @@
     reason = "clippy's exception for tests does not see the helpers of tests"
 )]
 
+mod circuit;
 mod cli;
 mod conformance;
 mod faults;
 mod guests;
 mod layout;
 mod limits;
+mod order;
 mod plugins;
 mod proof;
 mod rabbitmq;
