@@ -85,6 +85,8 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        // At once: what the consumer still hands over must not be begun.
+        self.desk.stop();
         self.stop.cancel();
         self.keeps_time.abort();
     }
