@@ -1,6 +1,7 @@
-//! What is seen of a host from outside, by HTTP: whether it lives and is ready, its metrics, and a
-//! few operations under `/api`. Next: [`crate::config`] and [`crate::cli`], which start it.
+//! What is seen of a host from outside, by HTTP: whether it lives, is ready or idle, its metrics,
+//! and a few operations under `/api`. Next: [`crate::config`] and [`crate::cli`], which start it.
 
+mod idle;
 mod publish;
 mod status;
 
@@ -53,6 +54,7 @@ fn router(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(status::readyz))
+        .route("/idle", get(idle::idle))
         .route("/metrics", get(status::metrics))
         .nest("/api", api)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))

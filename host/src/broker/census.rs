@@ -43,6 +43,11 @@ impl Counter {
         census.await.ok()
     }
 
+    /// Whether this one asks the same subscription.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// There is a live consumer from now on, until what this returns is dropped.
     pub(super) fn live(&self) -> Asked {
         let (asks, asked) = mpsc::unbounded_channel();

@@ -9,6 +9,7 @@ mod output;
 mod publish;
 mod run;
 mod settings;
+mod wait_idle;
 
 pub use exit::Exit;
 
@@ -33,6 +34,7 @@ Examples:
   wabbit run --broker amqp://guest:guest@localhost     serve every plugin in ./plugins
   wabbit dev                                           on an embedded broker, every event shown
   wabbit publish shop order.created --body '{\"id\": 1}' publish an event by way of the running host
+  wabbit wait-idle --timeout 10m                       until the running host has processed all
   wabbit invoke plugins/orders.wasm --event order.json call one handler, no broker needed
   wabbit check plugins                                 what is wrong, before it runs
 
@@ -53,6 +55,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Publish one message, mandatory and confirmed
     Publish(publish::Publish),
+    /// Wait until the running host has processed everything
+    WaitIdle(wait_idle::WaitIdle),
 }
 
 /// Runs the verb that the command line names.
@@ -89,5 +93,6 @@ async fn execute(args: Args, output: &Output) -> Result<Exit, Failure> {
         Verb::Check(check) => check.execute(&global, output).await,
         Verb::Inspect(inspect) => inspect.execute(output),
         Verb::Publish(publish) => publish.execute(&global, output).await,
+        Verb::WaitIdle(wait) => wait.execute(&global, output).await,
     }
 }

@@ -2,10 +2,9 @@
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::settings::{Global, Named};
+use super::settings::{Global, Named, admin_address};
 use crate::admin::REQUEST_BYTES_MAX;
 use crate::broker::{PublishError, amqp};
-use crate::config::AdminConfig;
 use crate::flow::{JsonError, Publication};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -54,14 +53,7 @@ impl Publish {
         config.broker.urls.clone_from(&self.broker);
         match Named::read(&config.broker)? {
             None => {
-                let address = match &self.admin {
-                    None => {
-                        config.admin.address.ok_or_else(|| usage("`[admin] address` is off"))?
-                    }
-                    Some(text) => AdminConfig::parse_address(text)
-                        .map_err(|rule| usage(format!("`--admin` {rule}")))?
-                        .ok_or_else(|| usage("`--admin` must be an address"))?,
-                };
+                let address = admin_address(&config, self.admin.as_deref())?;
                 let token = config.admin.token.clone();
                 let post = move || by_host(address, token.as_deref(), &value);
                 let posted = tokio::task::spawn_blocking(post).await;

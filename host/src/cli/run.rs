@@ -5,13 +5,18 @@ use super::settings::{Global, Named, layers, loader};
 use crate::admin::{self, Admin};
 use crate::config::{AdminConfig, Config};
 use crate::dispatch::host::Host;
+use crate::dispatch::idle::{Idleness, State};
 use crate::plugin::watch::Folder;
 use crate::telemetry::metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How often a host that is to stop when it is idle says why it is not.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The flags of `run`.
 #[derive(Debug, clap::Args)]
@@ -22,13 +27,16 @@ pub struct Run {
     /// The folder with the plugins [default: plugins]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// Where /livez, /readyz, /metrics and /api are; `off` for nowhere [default: 127.0.0.1:9464]
+    /// Stop, with exit code 0, as soon as everything is processed
+    #[arg(long)]
+    until_idle: bool,
+    /// Where /livez, /readyz, /idle, /metrics and /api are; `off` for nowhere [default: 127.0.0.1:9464]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
 }
 
 impl Run {
-    /// Serves until a signal ends it.
+    /// Serves until a signal ends it, or until all is done if that is asked for.
     ///
     /// # Errors
     /// Only before it has begun to serve: a configuration that can't work.
@@ -62,6 +70,7 @@ impl Run {
         tokio::select! {
             () = serve => {}
             () = signals.next() => {}
+            () = until_idle(&host), if self.until_idle => {}
         }
         let grace = config.limits.shutdown_grace;
         tracing::info!(?grace, "stopping: intake ends, what is in flight is finished");
@@ -109,7 +118,7 @@ async fn listen(admin: &AdminConfig) -> Result<Option<TcpListener>, Failure> {
         Ok(listener) => {
             // The port is the system's choice where 0 was asked for.
             let address = listener.local_addr().unwrap_or(address);
-            tracing::info!(%address, "/livez, /readyz, /metrics and /api are served");
+            tracing::info!(%address, "/livez, /readyz, /idle, /metrics and /api are served");
             Ok(Some(listener))
         }
         Err(error) => {
@@ -117,6 +126,18 @@ async fn listen(admin: &AdminConfig) -> Result<Option<TcpListener>, Failure> {
             let hint = "is another host running? choose another with `--admin`, or `--admin off`";
             Err(Failure::say(Exit::Mismatch, text).hint(Some(hint)))
         }
+    }
+}
+
+/// Says now and then why it is not yet so.
+async fn until_idle(host: &Host) {
+    loop {
+        let Idleness { state, reasons } = host.wait_idle(TELL_EVERY).await;
+        if state == State::Idle {
+            return tracing::info!("idle: everything is processed");
+        }
+        let (state, reasons) = (state.name(), reasons.join("; "));
+        tracing::info!(state, reasons, "not idle yet");
     }
 }
 

@@ -5,11 +5,12 @@ use super::output::Format;
 use crate::broker::Broker;
 use crate::broker::amqp::{self, AmqpBroker};
 use crate::broker::memory::MemoryBroker;
-use crate::config::{BrokerConfig, Config, ConfigError};
+use crate::config::{AdminConfig, BrokerConfig, Config, ConfigError};
 use crate::plugin::Loader;
 use crate::plugin::catalogue::Layers;
 use crate::plugin::engine::EngineLimits;
 use crate::telemetry::log;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,6 +67,20 @@ pub fn loader(config: &Config) -> Result<Loader, Failure> {
     let limits = EngineLimits { instances: config.limits.instances, memory: config.limits.memory };
     Loader::new(limits, Some(&config.cache))
         .map_err(|error| Failure::say(Exit::Failed, format!("can't start the engine: {error:#}")))
+}
+
+/// Where the running host is asked: what the flag `--admin` says, or else the configuration.
+///
+/// # Errors
+/// With [`Exit::Usage`] if that is no address.
+pub fn admin_address(config: &Config, flag: Option<&str>) -> Result<SocketAddr, Failure> {
+    let usage = |text: String| Failure::say(Exit::Usage, text);
+    match flag {
+        None => config.admin.address.ok_or_else(|| usage("`[admin] address` is off".to_owned())),
+        Some(text) => AdminConfig::parse_address(text)
+            .map_err(|rule| usage(format!("`--admin` {rule}")))?
+            .ok_or_else(|| usage("`--admin` must be an address".to_owned())),
+    }
 }
 
 /// What the configuration says about plugins.

@@ -4,9 +4,10 @@
 use super::Shared;
 use super::desk::{Desk, Paused};
 use super::plan::Planned;
-use crate::broker::{Broker, Consume, State, Status, Subscription};
+use crate::broker::{Broker, Consume, Counter, State, Status, Subscription};
 use crate::policy::intake::{Appetite, Pace};
 use crate::telemetry::report;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ pub struct Consumer {
     pub consume: Consume,
     /// Whether it does.
     pub status: watch::Receiver<Status>,
+    /// Asks the subscription of the moment how much is left.
+    counter: Arc<ArcSwap<Counter>>,
     desk: Arc<Desk>,
     stop: CancellationToken,
     /// Shows its status on the outside.
@@ -42,16 +45,17 @@ impl Consumer {
         let (tell, status) = watch::channel(Status::now(State::Starting));
         let shown = tokio::spawn(show(key.to_owned(), status.clone())).abort_handle();
         let keeps_time = tokio::spawn(desk.clone().keep_time()).abort_handle();
-        let consume = planned.consume.clone();
+        let (consume, counter) = (planned.consume.clone(), Arc::<ArcSwap<_>>::default());
         let intake = Intake {
             desk: desk.clone(),
             broker: broker.clone(),
             consume: consume.clone(),
             stop: stop.clone(),
             tell,
+            counter: counter.clone(),
         };
         tokio::spawn(intake.run());
-        Self { consume, status, desk, stop, shown, keeps_time }
+        Self { consume, status, counter, desk, stop, shown, keeps_time }
     }
 
     /// Ends when `next` consumes in its place, or has shown that it can't: a queue that is deleted
@@ -70,6 +74,11 @@ impl Consumer {
     /// Takes over what changed in its plugins, while it goes on consuming.
     pub fn update(&self, planned: &Planned) {
         self.desk.update(planned);
+    }
+
+    /// Asks it how much is left.
+    pub fn counter(&self) -> Counter {
+        Counter::clone(&self.counter.load())
     }
 
     /// The names of its plugins.
@@ -99,6 +108,7 @@ struct Intake {
     consume: Consume,
     stop: CancellationToken,
     tell: watch::Sender<Status>,
+    counter: Arc<ArcSwap<Counter>>,
 }
 
 impl Intake {
@@ -133,6 +143,7 @@ impl Intake {
         appetite: Appetite,
         pace: &mut watch::Receiver<Pace>,
     ) {
+        self.counter.store(Arc::new(subscription.counter.clone()));
         let mut status = subscription.status.clone();
         status.mark_changed();
         let mut changed = std::pin::pin!(changed(pace, appetite));

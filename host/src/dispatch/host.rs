@@ -1,6 +1,7 @@
 //! A running host: takes up what changes in the plugins folder, keeps the last good version of
 //! each plugin, and the consumers in step with them. Next: [`super::plan`].
 
+use super::idle::Idle;
 use super::plan::{self, Conflict};
 use super::{ConsumerStatus, Dispatcher, Paused};
 use crate::broker::{Broker, State};
@@ -22,7 +23,8 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// A host, from outside.
 pub struct Host {
     broker: Arc<dyn Broker>,
-    dispatcher: Dispatcher,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) idle: Idle,
     state: Mutex<HostState>,
 }
 
@@ -65,7 +67,7 @@ impl Host {
     /// A host without plugins, on `broker`.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         let dispatcher = Dispatcher::new(broker.clone());
-        Self { broker, dispatcher, state: Mutex::default() }
+        Self { broker, dispatcher, idle: Idle::default(), state: Mutex::default() }
     }
 
     /// The broker that it consumes from.
@@ -183,6 +185,11 @@ impl Host {
             trouble: troubles.get(name).map(Trouble::to_string),
         };
         names.into_iter().map(status).collect()
+    }
+
+    /// The plugins that are served.
+    pub(super) fn served(&self) -> Vec<Arc<Plugin>> {
+        self.state().catalogue.good.values().cloned().collect()
     }
 
     /// Each consumer.

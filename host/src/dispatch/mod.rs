@@ -3,9 +3,11 @@
 //! them. Next in the flow: [`crate::admin`], which shows all this.
 
 mod consumer;
+mod delays;
 mod desk;
 pub mod handle;
 pub mod host;
+pub mod idle;
 mod moves;
 mod outbound;
 pub mod plan;
@@ -13,9 +15,10 @@ pub mod plan;
 use crate::broker::{Broker, Status};
 use consumer::Consumer;
 pub use desk::Paused;
-use outbound::Outbound;
+use idle::Counted;
+use outbound::{Delayed, Outbound};
 use plan::Planned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +102,27 @@ impl Dispatcher {
             status: consumer.status.borrow().clone(),
         };
         consumers.iter().map(status).collect()
+    }
+
+    /// Each consumer, to be asked how much is left.
+    fn counted(&self) -> Vec<Counted> {
+        let consumers = self.consumers();
+        let counted = |(queue, consumer): (&String, &Consumer)| Counted {
+            queue: queue.clone(),
+            counter: consumer.counter(),
+            state: consumer.status.borrow().state.clone(),
+        };
+        consumers.iter().map(counted).collect()
+    }
+
+    /// How many events are being handled.
+    fn in_flight(&self) -> usize {
+        self.shared.events.len()
+    }
+
+    /// What waits for another attempt, as far as this host has sent it there.
+    fn delayed(&self) -> HashMap<String, Delayed> {
+        self.shared.outbound.delayed()
     }
 
     /// Ends intake, waits until what is in flight is settled, `grace` at most, and gives the rest

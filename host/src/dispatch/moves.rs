@@ -44,6 +44,8 @@ pub struct Move {
     pub publication: Publication,
     /// What is declared first; empty if that is not the host's to do.
     pub topology: Topology,
+    /// How long it waits where it goes to, if it is to come back.
+    pub delay: Option<Duration>,
 }
 
 /// Gives a message-id to each publication of a handler that has none, if the event has one: the same
@@ -73,7 +75,7 @@ pub fn retry(event: &Event, attempt: u32, delay: Duration, queue: &Queue) -> Mov
         properties,
         body: event.body.clone(),
     };
-    Move { publication, topology }
+    Move { publication, topology, delay: Some(delay) }
 }
 
 /// `event` as a dead letter of `subscription`.
@@ -90,7 +92,7 @@ pub fn dead_letter(event: &Event, subscription: &Subscription, ended: Ended<'_>)
     };
     let ours = subscription.consume.mode == Mode::Ensure;
     let queues = to.queue.iter().filter(|_| ours).cloned().collect();
-    Move { publication, topology: Topology { queues, ..Topology::default() } }
+    Move { publication, topology: Topology { queues, ..Topology::default() }, delay: None }
 }
 
 /// Takes the largest header out of a dead letter that the broker does not take, and says which.
@@ -131,14 +133,19 @@ fn counted(event: &Event, attempt: u32) -> Properties {
     properties
 }
 
+/// The name of the delay queue for events of `queue`, and whether it is durable.
+pub fn delay_queue(delay: Duration, queue: &Queue) -> (String, bool) {
+    let durable = queue.durable && !queue.exclusive;
+    let suffix = if durable { "" } else { ".transient" };
+    (format!("wabbit.delay.{}{suffix}", delay.as_millis()), durable)
+}
+
 /// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the
 /// routing key: that one is kept for the way back. One for each delay, so that a short delay never
 /// waits behind a long one, and of the same durability as the queue served.
 fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
     let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let durable = queue.durable && !queue.exclusive;
-    let suffix = if durable { "" } else { ".transient" };
-    let name = format!("wabbit.delay.{ms}{suffix}");
+    let (name, durable) = delay_queue(delay, queue);
     let milliseconds = |ms: u64| Field::I64(i64::try_from(ms).unwrap_or(i64::MAX));
     let arguments = [
         ("x-message-ttl", milliseconds(ms)),
@@ -243,7 +250,7 @@ mod tests {
         let properties =
             Properties { headers: headers.into_iter().collect(), ..Properties::default() };
         let publication = Publication { properties, ..Publication::default() };
-        let mut letter = Move { publication, topology: Topology::default() };
+        let mut letter = Move { publication, topology: Topology::default(), delay: None };
         assert_eq!([cut(&mut letter), cut(&mut letter)], ["b", "c"]);
         let headers = &letter.publication.properties.headers;
         assert_eq!(headers.get(CUT), Some(&Field::Array(vec!["b".into(), "c".into()])));

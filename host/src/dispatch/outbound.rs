@@ -2,7 +2,7 @@
 //! the host itself, which must arrive. Next: `handle`, which waits for both before it settles.
 
 use super::moves::Move;
-use crate::broker::{Broker, Mode, PublishError, Topology};
+use crate::broker::{Broker, Mode, PublishError, Topology, TopologyError};
 use crate::flow::Publication;
 use crate::telemetry::report;
 use std::collections::HashMap;
@@ -29,12 +29,22 @@ pub struct Outbound {
     broker: Arc<dyn Broker>,
     /// When each topology that moves need was declared, by the name of its queue.
     declared: Mutex<HashMap<String, Instant>>,
+    delayed: Mutex<HashMap<String, Delayed>>,
+}
+
+/// The use of a delay queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Delayed {
+    /// When the last event was put into it.
+    pub put: Instant,
+    /// When the last one is to leave it.
+    pub due: Instant,
 }
 
 impl Outbound {
     /// By way of `broker`.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, declared: Mutex::default() }
+        Self { broker, declared: Mutex::default(), delayed: Mutex::default() }
     }
 
     /// Publishes what a handler asked for, and waits for the confirms. A connection that was lost
@@ -55,17 +65,27 @@ impl Outbound {
         Ok(())
     }
 
+    /// The delay queues that moves have gone to, and when, by their names.
+    pub fn delayed(&self) -> HashMap<String, Delayed> {
+        self.delayed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Publishes a move of the host. Goes on until the broker has taken it: an event that can't be
-    /// moved is held, never lost.
+    /// moved is held, never lost. Where it goes to may have expired, or be gone half-way: that is
+    /// declared again at once, and if it is gone once more, there is trouble.
     ///
     /// # Errors
     /// The broker will never take it as it is.
     pub async fn carry(&self, it: &Move) -> Result<(), TooLarge> {
         let mut pause = PAUSE_MIN;
+        let mut gone_before = false;
         loop {
             let cause = match self.try_carry(it).await {
                 Ok(carried) => return carried,
-                Err(cause) => cause,
+                Err(Failed { gone: true, .. }) if !std::mem::replace(&mut gone_before, true) => {
+                    continue;
+                }
+                Err(Failed { cause, .. }) => cause,
             };
             let Publication { exchange, routing_key, .. } = &it.publication;
             report::MoveFailed { exchange, routing_key, cause: &cause, pause }.emit();
@@ -74,31 +94,41 @@ impl Outbound {
         }
     }
 
-    /// Why it did not come to an answer, for people.
-    async fn try_carry(&self, it: &Move) -> Result<Result<(), TooLarge>, String> {
+    /// Why it did not come to an answer.
+    async fn try_carry(&self, it: &Move) -> Result<Result<(), TooLarge>, Failed> {
         self.declare(&it.topology).await?;
         let published = self.broker.publish(it.publication.clone());
         let result = match tokio::time::timeout(CARRY_MAX, published).await {
             Ok(Ok(())) => Ok(Ok(())),
             Ok(Err(PublishError::TooLarge { .. })) => Ok(Err(TooLarge)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the broker takes no publications at the moment".to_owned()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Failed::new("the broker takes no publications at the moment")),
         };
-        if result.is_err() {
+        match &result {
+            Ok(Ok(())) => self.count(it),
+            Ok(Err(TooLarge)) => {}
             // Perhaps it is not there any more.
-            self.forget(&it.topology);
+            Err(_) => self.forget(&it.topology),
         }
         result
     }
 
-    async fn declare(&self, topology: &Topology) -> Result<(), String> {
+    fn count(&self, it: &Move) {
+        let (Some(queue), Some(delay)) = (it.topology.queues.first(), it.delay) else { return };
+        let put = Instant::now();
+        let now = Delayed { put, due: put + delay };
+        let mut delayed = self.delayed.lock().unwrap_or_else(PoisonError::into_inner);
+        delayed.insert(queue.name.clone(), now);
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<(), Failed> {
         let Some(queue) = topology.queues.first() else { return Ok(()) };
         let trusted = |at: &Instant| at.elapsed() < TRUSTED;
         if self.declared().get(&queue.name).is_some_and(trusted) {
             return Ok(());
         }
         let declared = self.broker.declare(topology, Mode::Ensure).await;
-        declared.map_err(|error| error.to_string())?;
+        declared?;
         self.declared().insert(queue.name.clone(), Instant::now());
         Ok(())
     }
@@ -111,5 +141,36 @@ impl Outbound {
 
     fn declared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a move did not arrive.
+struct Failed {
+    /// For people.
+    cause: String,
+    /// Where it was to go is not there.
+    gone: bool,
+}
+
+impl Failed {
+    fn new(cause: impl ToString) -> Self {
+        Self { cause: cause.to_string(), gone: false }
+    }
+}
+
+impl From<PublishError> for Failed {
+    fn from(error: PublishError) -> Self {
+        let gone = match &error {
+            PublishError::Unroutable { .. } => true,
+            PublishError::Refused(reply) => reply.contains("NOT_FOUND"),
+            _ => false,
+        };
+        Self { gone, ..Self::new(error) }
+    }
+}
+
+impl From<TopologyError> for Failed {
+    fn from(error: TopologyError) -> Self {
+        Self { gone: matches!(error, TopologyError::Missing { .. }), ..Self::new(error) }
     }
 }

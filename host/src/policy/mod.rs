@@ -6,6 +6,7 @@
 
 pub mod circuit;
 pub mod course;
+pub mod delays;
 pub mod intake;
 mod lane;
 

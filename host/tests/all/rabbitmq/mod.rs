@@ -2,7 +2,9 @@
 
 mod connecting;
 mod faults;
+mod forgotten;
 mod headers;
+mod idle;
 mod quorum;
 mod shutdown;
 mod topology;

@@ -96,12 +96,18 @@ async fn a_queue_named_by_the_server_is_another_one_after_a_reconnect() {
         queues.into_iter().filter(|name| name.starts_with("amq.gen-")).collect()
     };
     let before = eventually("its queue", async || named().await.pop_first()).await;
+    assert_eq!(host.metric("wabbit_gaps_total", &[]).await, 0.0);
     vhost.publish("news", "all.of.it", &work(0, "before")).await;
     assert_eq!(body(&vhost.next("out").await), "before");
     vhost.close_connections("consume").await;
     let other = async || named().await.into_iter().find(|name| *name != before);
     eventually("another queue", other).await;
     host.ready().await;
+    assert_eq!(host.metric("wabbit_gaps_total", &[]).await, 1.0);
+    let seconds = host.metric("wabbit_gap_seconds_sum", &[]).await;
+    assert!(seconds > 0.0 && seconds < 60.0, "{seconds}");
+    let line = host.logs(&["what was published to it meanwhile is gone"]).await;
+    assert!(line["queue"].as_str().unwrap().starts_with("amq.gen-"), "{line}");
     vhost.publish("news", "all.of.it", &work(0, "after")).await;
     assert_eq!(body(&vhost.next("out").await), "after");
 }
