@@ -7,10 +7,12 @@ pub mod amqp;
 pub mod arrival;
 mod census;
 pub mod memory;
+mod survey;
 mod topology;
 mod version;
 
 pub use census::{Census, Counter, Depth};
+pub use survey::{Access, Difference, Item, Name, Refused, Right, Seen};
 pub use topology::{
     Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
 };
@@ -49,6 +51,15 @@ pub trait Broker: Send + Sync {
         &'a self,
         names: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<(String, Depth)>, TopologyError>>;
+
+    /// What there is under the name of `wanted`, and how it differs from that. Changes nothing.
+    fn look<'a>(&'a self, wanted: &'a Item) -> BoxFuture<'a, Result<Seen, TopologyError>>;
+
+    /// What the user lacks for `access`; `None`: it is permitted. Changes nothing.
+    fn may<'a>(
+        &'a self,
+        access: &'a Access,
+    ) -> BoxFuture<'a, Result<Option<Refused>, TopologyError>>;
 
     /// How the connections are doing.
     fn health(&self) -> Health;

@@ -58,6 +58,12 @@ impl ExchangeKind {
             Self::Headers => "headers",
         }
     }
+
+    /// The one that AMQP writes so.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Direct, Self::Topic, Self::Fanout, Self::Headers];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// The type of a queue.
@@ -106,6 +112,11 @@ impl Queue {
             auto_delete: false,
             arguments: Headers::default(),
         }
+    }
+
+    /// Whether there is more to compare than that it exists.
+    pub fn states_something(&self) -> bool {
+        self.kind.is_some() || !self.durable || self.auto_delete || !self.arguments.is_empty()
     }
 }
 

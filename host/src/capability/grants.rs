@@ -71,6 +71,16 @@ impl PublishGrant {
     fn allows(&self, exchange: &str, key: &str) -> bool {
         (self.exchange == "*" || self.exchange == exchange) && self.key.fits(key)
     }
+
+    /// The exchange, empty for the default one; `None` if it is any.
+    pub fn exchange(&self) -> Option<&str> {
+        (self.exchange != "*").then_some(&self.exchange)
+    }
+
+    /// The only key that fits; `None` if there are others.
+    pub fn key(&self) -> Option<String> {
+        self.key.literal()
+    }
 }
 
 /// Why a text is no [`PublishGrant`].

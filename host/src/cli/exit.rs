@@ -4,7 +4,7 @@ use super::output::Output;
 use std::process::ExitCode;
 
 /// The exit codes, after `sysexits.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
     /// All went well.
@@ -55,12 +55,10 @@ impl Failure {
         self
     }
 
-    /// Tells the person.
+    /// Tells the person, or the program.
     pub fn report(self, output: &Output) -> Exit {
-        output.talk(&format!("error: {:#}", self.error));
-        if let Some(hint) = self.hint {
-            output.talk(&format!("hint: {hint}"));
-        }
-        self.exit
+        let Self { exit, error, hint } = self;
+        output.failure(&format!("{error:#}"), hint.as_deref(), exit as u8);
+        exit
     }
 }

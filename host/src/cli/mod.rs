@@ -9,6 +9,7 @@ mod output;
 mod publish;
 mod run;
 mod settings;
+mod sources;
 mod wait_idle;
 
 pub use exit::Exit;

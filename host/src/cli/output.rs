@@ -1,6 +1,6 @@
 //! Where data and talk go: the only place that writes to standard output.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 
 /// How data is written.
@@ -33,6 +33,21 @@ impl Output {
         };
         // A reader that has gone away needs no error.
         let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    }
+
+    /// Says why there is no result.
+    pub fn failure(&self, error: &str, hint: Option<&str>, code: u8) {
+        match self.format {
+            Format::Human => {
+                self.talk(&format!("error: {error}"));
+                if let Some(hint) = hint {
+                    self.talk(&format!("hint: {hint}"));
+                }
+            }
+            Format::Json => {
+                self.talk(&json!({ "error": error, "hint": hint, "code": code }).to_string());
+            }
+        }
     }
 
     /// Says something to the person.

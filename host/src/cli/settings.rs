@@ -2,9 +2,9 @@
 
 use super::exit::{Exit, Failure};
 use super::output::Format;
-use crate::broker::Broker;
 use crate::broker::amqp::{self, AmqpBroker};
 use crate::broker::memory::MemoryBroker;
+use crate::broker::{Broker, TopologyError};
 use crate::config::{AdminConfig, BrokerConfig, Config, ConfigError};
 use crate::plugin::Loader;
 use crate::plugin::catalogue::Layers;
@@ -13,6 +13,7 @@ use crate::telemetry::log;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Flags that every verb takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -131,4 +132,27 @@ impl Named {
             Self::Amqp(config) => AmqpBroker::connect(config),
         }
     }
+}
+
+/// How long a broker may take to answer all that a verb asks.
+const ANSWERS_MAX: Duration = Duration::from_secs(60);
+
+/// Connects, asks, and closes.
+///
+/// # Errors
+/// With [`Exit::Unreachable`] if the broker is not there or does not answer in time, and with
+/// [`Exit::NotPermitted`] if it refuses the user.
+pub async fn ask<T>(
+    config: amqp::Config,
+    questions: impl AsyncFnOnce(&dyn Broker) -> Result<T, TopologyError>,
+) -> Result<T, Failure> {
+    amqp::probe(&config).await.map_err(super::publish::unreachable)?;
+    let broker = Named::Amqp(config).start();
+    let answers = tokio::time::timeout(ANSWERS_MAX, questions(&*broker)).await;
+    broker.close().await;
+    let answers = answers.map_err(|_| {
+        let seconds = ANSWERS_MAX.as_secs();
+        Failure::say(Exit::Unreachable, format!("the broker did not answer within {seconds} s"))
+    })?;
+    answers.map_err(|error| Failure::new(Exit::Unreachable, error))
 }

@@ -2,13 +2,14 @@
 //! first; [`Dispatcher`] keeps the consumers in step with the plugins, and [`host`] feeds it with
 //! them. Next in the flow: [`crate::admin`], which shows all this.
 
+pub mod audit;
 mod consumer;
 mod delays;
 mod desk;
 pub mod handle;
 pub mod host;
 pub mod idle;
-mod moves;
+pub mod moves;
 mod outbound;
 pub mod plan;
 

@@ -11,6 +11,9 @@ use crate::plugin::manifest::Subscription;
 use crate::telemetry::text::printable;
 use std::time::Duration;
 
+/// What the names of delay queues and their exchanges begin with.
+pub const DELAY_PREFIX: &str = "wabbit.delay.";
+
 /// How long a delay queue that nobody publishes to any more is kept beyond its delay. It must be
 /// far longer than `outbound` trusts that a queue which it declared is still there.
 const UNUSED_MS: u64 = 600_000;
@@ -137,7 +140,7 @@ fn counted(event: &Event, attempt: u32) -> Properties {
 pub fn delay_queue(delay: Duration, queue: &Queue) -> (String, bool) {
     let durable = queue.durable && !queue.exclusive;
     let suffix = if durable { "" } else { ".transient" };
-    (format!("wabbit.delay.{}{suffix}", delay.as_millis()), durable)
+    (format!("{DELAY_PREFIX}{}{suffix}", delay.as_millis()), durable)
 }
 
 /// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the

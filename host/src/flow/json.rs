@@ -271,31 +271,34 @@ fn typed(path: &str, map: &Map<String, Value>) -> Option<Result<Field, JsonError
 }
 
 fn table(headers: &Headers) -> Value {
-    Value::Object(headers.0.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
+    Value::Object(headers.0.iter().map(|(name, value)| (name.clone(), value.to_json())).collect())
 }
 
-fn to_json(field: &Field) -> Value {
-    match field {
-        Field::Text(text) => json!(text),
-        Field::RawText(bytes) => json!({ "$raw-text": BASE64_STANDARD.encode(bytes) }),
-        Field::Bytes(bytes) => json!({ "$bytes": BASE64_STANDARD.encode(bytes) }),
-        Field::Bool(it) => json!(it),
-        Field::I8(n) => json!({ "$int8": n }),
-        Field::U8(n) => json!({ "$uint8": n }),
-        Field::I16(n) => json!({ "$int16": n }),
-        Field::U16(n) => json!({ "$uint16": n }),
-        Field::I32(n) => json!({ "$int32": n }),
-        Field::U32(n) => json!({ "$uint32": n }),
-        Field::I64(n) => json!(n),
-        Field::F32(n) => json!({ "$float32": n }),
-        Field::F64(n) => json!({ "$float64": n }),
-        Field::Decimal { scale, value } => {
-            json!({ "$decimal": { "scale": scale, "value": value } })
+impl Field {
+    /// What a header is as JSON.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Field::Text(text) => json!(text),
+            Field::RawText(bytes) => json!({ "$raw-text": BASE64_STANDARD.encode(bytes) }),
+            Field::Bytes(bytes) => json!({ "$bytes": BASE64_STANDARD.encode(bytes) }),
+            Field::Bool(it) => json!(it),
+            Field::I8(n) => json!({ "$int8": n }),
+            Field::U8(n) => json!({ "$uint8": n }),
+            Field::I16(n) => json!({ "$int16": n }),
+            Field::U16(n) => json!({ "$uint16": n }),
+            Field::I32(n) => json!({ "$int32": n }),
+            Field::U32(n) => json!({ "$uint32": n }),
+            Field::I64(n) => json!(n),
+            Field::F32(n) => json!({ "$float32": n }),
+            Field::F64(n) => json!({ "$float64": n }),
+            Field::Decimal { scale, value } => {
+                json!({ "$decimal": { "scale": scale, "value": value } })
+            }
+            Field::Timestamp(seconds) => json!({ "$timestamp": seconds }),
+            Field::Void => Value::Null,
+            Field::Array(items) => items.iter().map(Field::to_json).collect(),
+            Field::Table(headers) => table(headers),
         }
-        Field::Timestamp(seconds) => json!({ "$timestamp": seconds }),
-        Field::Void => Value::Null,
-        Field::Array(items) => items.iter().map(to_json).collect(),
-        Field::Table(headers) => table(headers),
     }
 }
 

@@ -43,6 +43,12 @@ impl TopicPattern {
         self.words[at..].iter().all(|rest| rest == "#")
     }
 
+    /// The only key that fits; `None` if there are others.
+    pub fn literal(&self) -> Option<String> {
+        let wild = self.words.iter().any(|word| word == "*" || word == "#");
+        (!wild).then(|| self.to_string())
+    }
+
     /// Whether every key fits.
     pub fn fits_all(&self) -> bool {
         !self.words.is_empty() && self.words.iter().all(|word| word == "#")

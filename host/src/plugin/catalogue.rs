@@ -2,7 +2,7 @@
 //! with the files of others. Next in the flow: [`crate::dispatch`], which gives them events.
 
 use super::load::{LoadError, Loader, Plugin};
-use super::manifest::written::Table;
+use super::manifest::written::{Problem, Table};
 use super::manifest::{Manifest, ManifestError, Rules};
 use super::watch::{Files, Found, WatchError};
 use std::collections::BTreeMap;
@@ -64,6 +64,17 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Everything that is wrong, each with what a person can do about it.
+    pub fn problems(&self) -> Vec<(String, Option<String>)> {
+        match self {
+            Self::Manifest(ManifestError(problems)) => {
+                let told = |it: &Problem| (format!("{}: {}", it.at, it.message), it.hint.clone());
+                problems.0.iter().map(told).collect()
+            }
+            _ => vec![(self.to_string(), self.hint())],
+        }
+    }
+
     /// What a person can do about it. Manifests carry their hints in the message, with each place.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -7,21 +7,15 @@
 //! a difference in something else is taken over from what it says and asked again. `Mode::Verify`
 //! passes over bindings, for which AMQP has no question.
 
-use super::STEP_LIMIT;
-use super::convert::{short, table};
-use super::refusal::{Difference, Refusal};
-use crate::broker::{
-    Binding, Consume, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, Topology, TopologyError,
-};
+use super::convert::table;
+use super::refusal::Refusal;
+use super::request::{Declarer, Request};
+use crate::broker::{Consume, Difference, Exchange, Mode, Queue, Topology, TopologyError};
 use crate::flow::{Field, Headers};
-use lapin::options::{
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::Connection;
 
 /// More differences than RabbitMQ knows settings.
-const DIFFERENCES_MAX: usize = 24;
+pub(super) const DIFFERENCES_MAX: usize = 24;
 
 /// What the connections share: `topology` without the queues that belong to one connection alone
 /// (exclusive ones, named by the server or not), which their subscriptions declare.
@@ -30,7 +24,7 @@ pub(super) async fn shared(
     topology: &Topology,
     mode: Mode,
 ) -> Result<(), TopologyError> {
-    let mut declarer = Declarer { connection, channel: None };
+    let mut declarer = Declarer::new(connection);
     declarer.topology(topology, mode, None).await
 }
 
@@ -51,7 +45,7 @@ pub(super) async fn subscription(
     before: Option<&str>,
 ) -> Result<Declared, TopologyError> {
     let Consume { queue, topology, mode, .. } = consume;
-    let mut declarer = Declarer { connection, channel: None };
+    let mut declarer = Declarer::new(connection);
     // Nobody else can declare it, so `verify` and `off` cannot mean it.
     let own = queue.name.is_empty() || queue.exclusive && *mode != Mode::Off;
     let (name, anew) = match before {
@@ -67,25 +61,8 @@ pub(super) async fn subscription(
 
 /// Deletes a queue, whatever is in it.
 pub(super) async fn delete(connection: &Connection, queue: &str) -> Result<(), String> {
-    let mut declarer = Declarer { connection, channel: None };
+    let mut declarer = Declarer::new(connection);
     declarer.ask(&Request::Delete(queue)).await.map(drop).map_err(|refusal| refusal.text)
-}
-
-/// Asks on a channel of its own, and on a new one after each refusal.
-struct Declarer<'a> {
-    connection: &'a Connection,
-    channel: Option<Channel>,
-}
-
-/// A request to the broker.
-#[derive(Clone)]
-enum Request<'a> {
-    FindExchange(&'a str),
-    Exchange(&'a Exchange, ExchangeKind),
-    FindQueue(&'a str),
-    Queue(&'a Queue, FieldTable),
-    Bind { binding: &'a Binding, queue: &'a str },
-    Delete(&'a str),
 }
 
 impl Declarer<'_> {
@@ -147,7 +124,7 @@ impl Declarer<'_> {
     async fn queue(&mut self, queue: &Queue, mode: Mode) -> Result<(), TopologyError> {
         let about = |refusal: Refusal| refusal.about(format!("queue `{}`", queue.name));
         match self.ask(&Request::FindQueue(&queue.name)).await {
-            Ok(_) if mode == Mode::Ensure && states_something(queue) => {}
+            Ok(_) if mode == Mode::Ensure && queue.states_something() => {}
             Err(refusal) if mode == Mode::Ensure && refusal.is_missing() => {}
             found => return found.map(drop).map_err(about),
         }
@@ -183,98 +160,14 @@ impl Declarer<'_> {
         let text = "the broker goes on naming differences".to_owned();
         Err(about(Refusal { code: None, text }))
     }
-
-    async fn ask(&mut self, request: &Request<'_>) -> Result<String, Refusal> {
-        let asked = async {
-            let channel = match self.channel.take() {
-                Some(channel) => channel,
-                None => self.connection.create_channel().await?,
-            };
-            let answer = request.send(&channel).await?;
-            self.channel = Some(channel);
-            Ok(answer)
-        };
-        match tokio::time::timeout(STEP_LIMIT, asked).await {
-            Ok(result) => result,
-            Err(_) => {
-                let text = format!("no answer from the broker within {} s", STEP_LIMIT.as_secs());
-                Err(Refusal { code: None, text })
-            }
-        }
-    }
-}
-
-impl Request<'_> {
-    async fn send(&self, channel: &Channel) -> Result<String, Refusal> {
-        let name = |what: &str, text: &str| {
-            short(what, text).map_err(|error| Refusal { code: None, text: error.to_string() })
-        };
-        match self {
-            Request::FindExchange(exchange) => {
-                let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-                let exchange = name("the name", exchange)?;
-                // The type is not looked at.
-                let kind = lapin::ExchangeKind::Direct;
-                channel.exchange_declare(exchange, kind, options, FieldTable::default()).await?;
-            }
-            Request::Exchange(exchange, kind) => {
-                let options = ExchangeDeclareOptions {
-                    durable: exchange.durable,
-                    auto_delete: exchange.auto_delete,
-                    ..Default::default()
-                };
-                let exchange = name("the name", &exchange.name)?;
-                let kind = lapin::ExchangeKind::Custom(kind.name().to_owned());
-                channel.exchange_declare(exchange, kind, options, FieldTable::default()).await?;
-            }
-            Request::FindQueue(queue) => {
-                let options = QueueDeclareOptions { passive: true, ..Default::default() };
-                let queue = name("the name", queue)?;
-                channel.queue_declare(queue, options, FieldTable::default()).await?;
-            }
-            Request::Queue(queue, arguments) => {
-                let options = QueueDeclareOptions {
-                    durable: queue.durable,
-                    exclusive: queue.exclusive || queue.name.is_empty(),
-                    auto_delete: queue.auto_delete,
-                    ..Default::default()
-                };
-                let queue = name("the name", &queue.name)?;
-                let declared = channel.queue_declare(queue, options, arguments.clone()).await?;
-                return Ok(declared.name().as_str().to_owned());
-            }
-            Request::Delete(queue) => {
-                let queue = name("the name", queue)?;
-                channel.queue_delete(queue, QueueDeleteOptions::default()).await?;
-            }
-            Request::Bind { binding, queue } => {
-                let (queue, exchange) =
-                    (name("the queue", queue)?, name("the exchange", &binding.exchange)?);
-                let key = name("the routing key", &binding.routing_key)?;
-                let mut headers = binding.headers.clone();
-                match binding.headers_match {
-                    HeadersMatch::None => {}
-                    HeadersMatch::All => headers.set("x-match", "all"),
-                    HeadersMatch::Any => headers.set("x-match", "any"),
-                }
-                let arguments = table(&headers)
-                    .map_err(|error| Refusal { code: None, text: error.to_string() })?;
-                channel
-                    .queue_bind(queue, exchange, key, QueueBindOptions::default(), arguments)
-                    .await?;
-            }
-        }
-        Ok(String::new())
-    }
-}
-
-/// Whether there is more to compare than that it exists.
-fn states_something(queue: &Queue) -> bool {
-    queue.kind.is_some() || !queue.durable || queue.auto_delete || !queue.arguments.is_empty()
 }
 
 /// Takes over a flag that differs, if ours has its default; false if it was stated.
-fn take_over_flags(found: &Difference, durable: &mut bool, auto_delete: &mut bool) -> bool {
+pub(super) fn take_over_flags(
+    found: &Difference,
+    durable: &mut bool,
+    auto_delete: &mut bool,
+) -> bool {
     match (found.setting.as_str(), &found.current) {
         ("durable", Some(Field::Bool(false))) if *durable => *durable = false,
         ("auto_delete", Some(Field::Bool(true))) if !*auto_delete => *auto_delete = true,
@@ -284,7 +177,7 @@ fn take_over_flags(found: &Difference, durable: &mut bool, auto_delete: &mut boo
 }
 
 /// Takes over an argument that nobody stated; false if it was stated with another value.
-fn take_over_argument(found: Difference, arguments: &mut Headers) -> bool {
+pub(super) fn take_over_argument(found: Difference, arguments: &mut Headers) -> bool {
     let Difference { setting, stated, current } = found;
     match (stated, current) {
         (None, Some(current)) if setting.starts_with("x-") => arguments.set(&setting, current),

@@ -15,6 +15,8 @@ mod mend;
 mod publisher;
 mod refusal;
 mod tally;
+mod request;
+mod survey;
 mod tls;
 mod uri;
 mod wire;
@@ -23,8 +25,8 @@ pub use error::ConnectError;
 pub use uri::{Config, ConfigError, Tls, Uri};
 
 use super::{
-    Broker, Consume, Counter, Depth, Health, Mode, PublishError, Server, State, Status,
-    Subscription, Topology, TopologyError,
+    Access, Broker, Consume, Counter, Depth, Health, Item, Mode, PublishError, Refused, Seen,
+    Server, State, Status, Subscription, Topology, TopologyError,
 };
 use crate::flow::Publication;
 use acker::Flushing;
@@ -158,6 +160,17 @@ impl Broker for AmqpBroker {
         names: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<(String, Depth)>, TopologyError>> {
         async move { look::sweep(self.asking().await?.connection(), names).await }.boxed()
+    }
+
+    fn look<'a>(&'a self, wanted: &'a Item) -> BoxFuture<'a, Result<Seen, TopologyError>> {
+        async move { survey::look(self.asking().await?.connection(), wanted).await }.boxed()
+    }
+
+    fn may<'a>(
+        &'a self,
+        access: &'a Access,
+    ) -> BoxFuture<'a, Result<Option<Refused>, TopologyError>> {
+        async move { survey::may(self.asking().await?.connection(), access).await }.boxed()
     }
 
     fn health(&self) -> Health {

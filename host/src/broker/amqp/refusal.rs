@@ -2,7 +2,7 @@
 //! [`super::declare`], which decides by it whether what is there will do.
 
 use super::error::{code, words};
-use crate::broker::TopologyError;
+use crate::broker::{Difference, Name, TopologyError};
 use crate::flow::Field;
 
 /// A request that was not granted.
@@ -45,7 +45,12 @@ impl Refusal {
 
     /// The setting that differs, if that is what the broker complains about.
     pub(super) fn difference(&self) -> Option<Difference> {
-        (self.code == Some(406)).then(|| Difference::read(&self.text)).flatten()
+        (self.code == Some(406)).then(|| difference(&self.text)).flatten()
+    }
+
+    /// What the user has no permission for, if that is it.
+    pub(super) fn protected(&self) -> Option<Name> {
+        (self.code == Some(403)).then(|| protected(&self.text)).flatten()
     }
 }
 
@@ -65,25 +70,26 @@ fn missing(text: &str) -> Option<String> {
     Some(format!("{what} `{name}`"))
 }
 
-/// One setting that is not as it was stated.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Difference {
-    /// `durable`, `x-max-length`, …
-    pub(super) setting: String,
-    /// What we stated, if anything.
-    pub(super) stated: Option<Field>,
-    /// What is there, if anything.
-    pub(super) current: Option<Field>,
+/// Reads `inequivalent arg 'NAME' for queue 'Q' in vhost 'V': received X but current is Y`.
+fn difference(text: &str) -> Option<Difference> {
+    let (_, rest) = text.split_once("inequivalent arg '")?;
+    let (setting, rest) = rest.split_once('\'')?;
+    let (_, rest) = rest.rsplit_once(": received ")?;
+    let (stated, current) = rest.rsplit_once(" but current is ")?;
+    let setting = setting.to_owned();
+    Some(Difference { setting, stated: side(stated)?, current: side(current)? })
 }
 
-impl Difference {
-    /// Reads `inequivalent arg 'NAME' for queue 'Q' in vhost 'V': received X but current is Y`.
-    fn read(text: &str) -> Option<Self> {
-        let (_, rest) = text.split_once("inequivalent arg '")?;
-        let (setting, rest) = rest.split_once('\'')?;
-        let (_, rest) = rest.rsplit_once(": received ")?;
-        let (stated, current) = rest.rsplit_once(" but current is ")?;
-        Some(Self { setting: setting.to_owned(), stated: side(stated)?, current: side(current)? })
+/// Reads `access to queue 'Q' in vhost 'V' refused for user 'U'`; newer brokers say of the right
+/// before it.
+fn protected(text: &str) -> Option<Name> {
+    let (_, rest) = text.split_once("access to ")?;
+    let (kind, rest) = rest.split_once(" '")?;
+    let (name, _) = rest.split_once("' in vhost '")?;
+    match kind {
+        "queue" => Some(Name::Queue(name.to_owned())),
+        "exchange" => Some(Name::Exchange(name.to_owned())),
+        _ => None,
     }
 }
 
@@ -149,13 +155,9 @@ mod tests {
         ];
         for (words, setting, stated, current) in table {
             let setting = setting.to_owned();
-            assert_eq!(
-                Difference::read(words),
-                Some(Difference { setting, stated, current }),
-                "{words}"
-            );
+            assert_eq!(difference(words), Some(Difference { setting, stated, current }), "{words}");
         }
-        assert_eq!(Difference::read("invalid arg 'x-max-length' for queue 'q'"), None);
+        assert_eq!(difference("invalid arg 'x-max-length' for queue 'q'"), None);
     }
 
     #[test]
@@ -163,5 +165,24 @@ mod tests {
         let refusal = Refusal { code: Some(404), text: "no exchange 'shop' in vhost '/'".into() };
         let error = refusal.about("binding of queue `orders`".into());
         assert_eq!(error, TopologyError::Missing { what: "exchange `shop`".into() });
+    }
+
+    #[test]
+    fn a_refusal_names_what_a_permission_is_lacking_for() {
+        let queue = Some(Name::Queue("it's".into()));
+        let table = [
+            ("access to queue 'it's' in vhost '/' refused for user 'u'", queue.clone()),
+            ("write access to queue 'it's' in vhost '/' refused for user 'u'", queue),
+            (
+                "access to exchange 'amq.default' in vhost '/' refused for user 'u'",
+                Some(Name::Exchange("amq.default".into())),
+            ),
+            ("operation not permitted on the default exchange", None),
+            ("queue name 'amq.q' contains reserved prefix 'amq.*'", None),
+        ];
+        for (text, expected) in table {
+            let refusal = Refusal { code: Some(403), text: text.to_owned() };
+            assert_eq!(refusal.protected(), expected, "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod consume;
 mod core;
 mod declare;
 mod exchange;
+mod look;
 mod message;
 mod queue;
 mod settings;
@@ -15,8 +16,8 @@ mod tests;
 
 use self::core::Core;
 use super::{
-    Broker, Consume, ConsumerTimeout, Depth, Features, Health, LinkHealth, Mode, PublishError,
-    Server, Subscription, Topology, TopologyError,
+    Access, Broker, Consume, ConsumerTimeout, Depth, Features, Health, Item, LinkHealth, Mode,
+    PublishError, Refused, Seen, Server, Subscription, Topology, TopologyError,
 };
 use crate::flow::Publication;
 use futures_util::future::BoxFuture;
@@ -91,6 +92,18 @@ impl Broker for MemoryBroker {
             names.iter().filter_map(|name| Some((name.clone(), core.holds(name)?))).collect()
         };
         Box::pin(async move { Ok(self.shared.change(there)) })
+    }
+
+    fn look<'a>(&'a self, wanted: &'a Item) -> BoxFuture<'a, Result<Seen, TopologyError>> {
+        Box::pin(async move { Ok(self.shared.change(|core| core.look(wanted))) })
+    }
+
+    /// It has no users: everything is permitted.
+    fn may<'a>(
+        &'a self,
+        _access: &'a Access,
+    ) -> BoxFuture<'a, Result<Option<Refused>, TopologyError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn health(&self) -> Health {

@@ -61,6 +61,14 @@ impl Reader<'_> {
 }
 
 impl DeadLetter {
+    /// Where that is, for people.
+    pub fn told(&self) -> String {
+        match self.exchange.as_str() {
+            "" => format!("queue `{}`", self.routing_key),
+            exchange => format!("exchange `{exchange}` with the key `{}`", self.routing_key),
+        }
+    }
+
     /// Gives it to `subscription`, whose topology then has what must be there for dead letters.
     pub(super) fn join(&self, subscription: &mut Subscription) {
         subscription.dead_letter = self.clone();

@@ -66,6 +66,8 @@ macro_rules! conformance {
                 another_durability_is_a_mismatch_with_both_sides
                 another_argument_is_a_mismatch_with_both_sides
                 another_type_of_exchange_is_a_mismatch_with_both_sides
+                looking_tells_what_is_there_and_creates_nothing
+                looking_tells_every_difference
                 verify_finds_what_is_missing
                 an_exchange_without_a_type_must_exist
                 a_binding_to_a_missing_exchange_is_an_error

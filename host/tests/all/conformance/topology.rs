@@ -3,7 +3,8 @@
 
 use super::{Fixture, binding, body, gone, live, next, queues, take};
 use wabbit::broker::{
-    Consume, Exchange, ExchangeKind, Mode, Queue, QueueType, Topology, TopologyError,
+    Access, Consume, Difference, Exchange, ExchangeKind, Item, Mode, Name, Queue, QueueType, Seen,
+    Topology, TopologyError,
 };
 use wabbit::flow::Field;
 
@@ -85,6 +86,66 @@ async fn mismatches(at: &Fixture, wanted: Topology, expected: &str, said: &str) 
     assert_eq!(what, expected);
     assert!(difference.contains(said), "`{difference}` is not `{said}`");
     assert!(error.hint().is_some());
+}
+
+pub(super) async fn looking_tells_what_is_there_and_creates_nothing(at: Fixture) {
+    let absent = Item::Queue(Queue::durable(at.name("absent")));
+    for _ in 0..2 {
+        assert_eq!(at.broker.look(&absent).await, Ok(Seen::Absent));
+    }
+    let there = [("x-max-length", Field::I64(5)), ("x-message-ttl", Field::I64(600_000))];
+    let stated = Queue { kind: Some(QueueType::Quorum), ..at.queue_like("q", &there) };
+    at.declare(queues([stated.clone()])).await;
+    // Nobody says of which type it is to be, or how long.
+    let wanted = Item::Queue(Queue::durable(at.name("q")));
+    let seen = at.broker.look(&wanted).await;
+    let Ok(Seen::There(Some(Item::Queue(mut is)))) = seen else { panic!("{seen:?}") };
+    is.arguments.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(is, stated);
+    let name = at.exchange("e", ExchangeKind::Direct).await;
+    let some = Item::Exchange(exchange(name.clone(), None));
+    assert_eq!(at.broker.look(&some).await, Ok(Seen::There(None)));
+    let wanted = exchange(name, Some(ExchangeKind::Direct));
+    let is = Exchange { durable: false, auto_delete: true, ..wanted.clone() };
+    let seen = at.broker.look(&Item::Exchange(wanted)).await;
+    assert_eq!(seen, Ok(Seen::There(Some(Item::Exchange(is)))));
+    let queue = at.name("absent");
+    for access in [
+        Access::Declare(Name::Queue(queue.clone())),
+        Access::Declare(Name::Exchange(queue.clone())),
+        Access::Consume(queue.clone()),
+        Access::Publish(queue.clone()),
+        Access::Publish(String::new()),
+        Access::Bind { exchange: "amq.topic".to_owned(), queue },
+    ] {
+        assert_eq!(at.broker.may(&access).await, Ok(None), "{access:?}");
+    }
+    assert_eq!(at.broker.look(&absent).await, Ok(Seen::Absent));
+}
+
+pub(super) async fn looking_tells_every_difference(at: Fixture) {
+    let there = [("x-max-length", Field::I64(5)), ("x-expires", Field::I64(600_000))];
+    at.queue("q", &there).await;
+    let wanted = [("x-max-length", Field::I64(10)), ("x-message-ttl", Field::I64(9))];
+    let wanted = Queue { durable: false, ..at.queue_like("q", &wanted) };
+    let seen = at.broker.look(&Item::Queue(wanted)).await;
+    let Ok(Seen::Differs(mut differences)) = seen else { panic!("{seen:?}") };
+    differences.sort_by(|a, b| a.setting.cmp(&b.setting));
+    let difference = |setting: &str, stated, current| Difference {
+        setting: setting.to_owned(),
+        stated: Some(stated),
+        current,
+    };
+    let expected = [
+        difference("durable", Field::Bool(false), Some(Field::Bool(true))),
+        difference("x-max-length", Field::I64(10), Some(Field::I64(5))),
+        difference("x-message-ttl", Field::I64(9), None),
+    ];
+    assert_eq!(differences, expected);
+    let name = at.exchange("e", ExchangeKind::Direct).await;
+    let seen = at.broker.look(&Item::Exchange(exchange(name, Some(ExchangeKind::Topic)))).await;
+    let expected = difference("type", Field::from("topic"), Some(Field::from("direct")));
+    assert_eq!(seen, Ok(Seen::Differs(vec![expected])));
 }
 
 pub(super) async fn verify_finds_what_is_missing(at: Fixture) {
