@@ -63,7 +63,7 @@ pub async fn consumers(State(admin): State<Admin>) -> Json<Value> {
         let (state, reason) = match consumer.status.state {
             ConsumerState::Starting => ("starting", None),
             ConsumerState::Live { .. } => ("live", None),
-            ConsumerState::Down { reason } => ("down", Some(reason)),
+            ConsumerState::Down { reason, .. } => ("down", Some(reason)),
             ConsumerState::Paused => ("paused", None),
             ConsumerState::Ended => ("ended", None),
         };

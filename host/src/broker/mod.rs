@@ -127,6 +127,8 @@ pub enum State {
     Down {
         /// Why, for people.
         reason: String,
+        /// It went with its connection: what is told of that tells of this.
+        disconnected: bool,
     },
     /// Not consuming for a while, as the host wishes.
     Paused,

@@ -181,21 +181,30 @@ async fn changed(pace: &mut watch::Receiver<Pace>, appetite: Appetite) {
     }
 }
 
-/// Shows on the outside whether the consumer of `queue` lives.
+/// Shows on the outside whether the consumer of `queue` lives. What those who read the log know
+/// from elsewhere, that its connection is lost or its plugins are paused, is not for everybody.
 async fn show(queue: String, mut status: watch::Receiver<Status>) {
+    let mut known_to_consume = false;
     loop {
         match &status.borrow_and_update().state {
             State::Starting => {}
-            State::Live { .. } => report::ConsumerUp { queue: &queue }.emit(),
-            State::Down { reason } => {
-                report::ConsumerDown { queue: &queue, cause: Some(reason) }.emit();
+            State::Live { .. } => {
+                report::ConsumerUp { queue: &queue, loud: !known_to_consume }.emit();
+                known_to_consume = true;
             }
-            State::Paused => report::ConsumerDown { queue: &queue, cause: None }.emit(),
+            State::Down { reason, disconnected } => {
+                let (cause, loud) = (Some(&**reason), !disconnected);
+                report::ConsumerDown { queue: &queue, cause, loud }.emit();
+                known_to_consume &= !loud;
+            }
+            State::Paused => {
+                report::ConsumerDown { queue: &queue, cause: None, loud: false }.emit();
+            }
             State::Ended => break,
         }
         if status.changed().await.is_err() {
             break;
         }
     }
-    report::ConsumerDown { queue: &queue, cause: None }.emit();
+    report::ConsumerDown { queue: &queue, cause: None, loud: known_to_consume }.emit();
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often instances that nobody needs are looked for.
+/// How often instances that nobody needs are looked for, and troubles that are to be told of.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// A host, from outside.
@@ -114,7 +114,10 @@ impl Host {
                     Ok(_) => {}
                     Err(error) => tracing::error!(%error, "loading a plugin failed"),
                 },
-                _ = sweep.tick() => self.sweep(),
+                _ = sweep.tick() => {
+                    self.sweep();
+                    report::remind();
+                }
             }
         }
     }
@@ -124,6 +127,7 @@ impl Host {
     pub async fn stop(&self, grace: Duration) -> usize {
         self.state().stopping = true;
         let left = self.dispatcher.stop(grace).await;
+        report::remind_of_all();
         self.broker.close().await;
         left
     }
@@ -165,7 +169,7 @@ impl Host {
             match status.state {
                 State::Live { .. } | State::Paused => {}
                 State::Starting => reasons.push(format!("queue `{queue}`: not consuming yet")),
-                State::Down { reason } => {
+                State::Down { reason, .. } => {
                     reasons.push(format!("queue `{queue}`: not consuming since {since}: {reason}"));
                 }
                 State::Ended => reasons.push(format!("queue `{queue}`: ended")),

@@ -4,9 +4,10 @@
 use super::moves::Move;
 use crate::broker::{Broker, Mode, PublishError, Topology, TopologyError};
 use crate::flow::Publication;
+use crate::telemetry::rarely::{Rarely, Say};
 use crate::telemetry::report;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a topology that was declared is taken to be there still. Delay queues live longer.
@@ -20,6 +21,9 @@ const CARRY_MAX: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// How often the log says of one target that no event can be moved there.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 /// Its headers are larger than the broker takes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge;
@@ -30,6 +34,8 @@ pub struct Outbound {
     /// When each topology that moves need was declared, by the name of its queue.
     declared: Mutex<HashMap<String, Instant>>,
     delayed: Mutex<HashMap<String, Delayed>>,
+    /// Where events could not be moved.
+    troubles: Mutex<Rarely<(String, String)>>,
 }
 
 /// The use of a delay queue.
@@ -44,7 +50,8 @@ pub struct Delayed {
 impl Outbound {
     /// By way of `broker`.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, declared: Mutex::default(), delayed: Mutex::default() }
+        let troubles = Mutex::new(Rarely::new(SAID_EVERY));
+        Self { broker, declared: Mutex::default(), delayed: Mutex::default(), troubles }
     }
 
     /// Publishes what a handler asked for, and waits for the confirms. A connection that was lost
@@ -80,17 +87,34 @@ impl Outbound {
         let mut pause = PAUSE_MIN;
         let mut gone_before = false;
         loop {
-            let cause = match self.try_carry(it).await {
-                Ok(carried) => return carried,
+            match self.try_carry(it).await {
+                Ok(carried) => {
+                    self.arrived(it);
+                    return carried;
+                }
                 Err(Failed { gone: true, .. }) if !std::mem::replace(&mut gone_before, true) => {
                     continue;
                 }
-                Err(Failed { cause, .. }) => cause,
-            };
-            let Publication { exchange, routing_key, .. } = &it.publication;
-            report::MoveFailed { exchange, routing_key, cause: &cause, pause }.emit();
+                // A connection that was lost is told of, and the next try waits for another.
+                Err(Failed { cause, .. }) => self.failed(it, &cause, pause, pause > PAUSE_MIN),
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn failed(&self, it: &Move, cause: &str, pause: Duration, counts: bool) {
+        let Publication { exchange, routing_key, .. } = &it.publication;
+        let happened = || self.troubles().happened(target(it), Instant::now());
+        let say = counts.then(happened).flatten();
+        report::MoveFailed { exchange, routing_key, cause, pause, say }.emit();
+    }
+
+    fn arrived(&self, it: &Move) {
+        let over = self.troubles().well(&target(it), Instant::now());
+        if let Some(Say::Over { lasted, .. }) = over {
+            let Publication { exchange, routing_key, .. } = &it.publication;
+            report::MoveArrived { exchange, routing_key, lasted }.emit();
         }
     }
 
@@ -139,7 +163,11 @@ impl Outbound {
         }
     }
 
-    fn declared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+    fn troubles(&self) -> MutexGuard<'_, Rarely<(String, String)>> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn declared(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -173,4 +201,8 @@ impl From<TopologyError> for Failed {
     fn from(error: TopologyError) -> Self {
         Self { gone: matches!(error, TopologyError::Missing { .. }), ..Self::new(error) }
     }
+}
+
+fn target(it: &Move) -> (String, String) {
+    (it.publication.exchange.clone(), it.publication.routing_key.clone())
 }

@@ -1,10 +1,11 @@
 //! Reports about the connections to the broker. Next in the flow: [`crate::broker`], which emits
 //! them.
 
-use super::{metrics::name, text::printable};
+use super::{metrics::name, rarely::Say, text::printable};
 use metrics::{counter, gauge};
 use std::fmt::Display;
-use tracing::{info, warn};
+use std::time::Duration;
+use tracing::{debug, info, warn};
 
 /// The longest text of the broker in a log line, in bytes.
 const CAUSE_BYTES_MAX: usize = 1024;
@@ -15,6 +16,10 @@ pub struct ConnectionUp<'a> {
     pub role: &'static str,
     /// The broker's address, without credentials.
     pub address: &'a str,
+    /// How long there was none, if there should have been.
+    pub away: Option<Duration>,
+    /// Whether people are to be told.
+    pub loud: bool,
 }
 
 impl ConnectionUp<'_> {
@@ -22,7 +27,13 @@ impl ConnectionUp<'_> {
     pub fn emit(self) {
         gauge!(name::CONNECTION_UP, "role" => self.role).set(1.0);
         gauge!(name::CONNECTION_BLOCKED, "role" => self.role).set(0.0);
-        info!(role = self.role, address = self.address, "connected");
+        let Self { role, address, away, loud } = self;
+        let away_seconds = away.map(|away| away.as_secs_f64());
+        if loud {
+            info!(role, address, away_seconds, "connected");
+        } else {
+            debug!(role, address, away_seconds, "connected");
+        }
     }
 }
 
@@ -52,16 +63,24 @@ pub struct ConnectionLost<'a> {
     pub reason: &'static str,
     /// What the broker or the system said.
     pub cause: &'a str,
+    /// Whether people are to be told; of others there is a line for `debug`.
+    pub say: Option<Say>,
 }
 
 impl ConnectionLost<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        let Self { role, reason, cause } = self;
+        let Self { role, reason, cause, say } = self;
         ConnectionClosed { role }.emit();
         counter!(name::RECONNECTS, "role" => role, "reason" => reason).increment(1);
         let reason = printable(cause, CAUSE_BYTES_MAX);
-        warn!(role, %reason, "lost the connection to the broker");
+        match say {
+            None => debug!(role, %reason, "lost the connection to the broker"),
+            Some(Say::Again { more }) => {
+                warn!(role, %reason, times = more, "lost the connection to the broker");
+            }
+            Some(_) => warn!(role, %reason, "lost the connection to the broker"),
+        }
     }
 }
 
@@ -79,21 +98,29 @@ impl ConnectionClosed {
     }
 }
 
-/// There is no connection; said once for each reason, and tried again by itself.
+/// There is no connection; tried again by itself.
 pub struct ConnectFailed<'a> {
     /// `consume` or `publish`.
     pub role: &'static str,
     /// What the broker or the system said.
     pub cause: &'a str,
+    /// Whether people are to be told; of others there is a line for `debug`.
+    pub say: Option<Say>,
 }
 
 impl ConnectFailed<'_> {
     /// Logs it.
     pub fn emit(self) {
-        let Self { role, cause } = self;
+        let Self { role, cause, say } = self;
         ConnectionClosed { role }.emit();
         let reason = printable(cause, CAUSE_BYTES_MAX);
-        warn!(role, %reason, "no connection to the broker, trying on");
+        match say {
+            None => debug!(role, %reason, "no connection to the broker, trying on"),
+            Some(Say::Again { more }) => {
+                warn!(role, %reason, "still no connection to the broker after {more} more tries");
+            }
+            Some(_) => warn!(role, %reason, "no connection to the broker, trying on"),
+        }
     }
 }
 

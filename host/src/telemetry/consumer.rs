@@ -1,10 +1,11 @@
-//! Reports about consumers that are not what they seem. Next in the flow: [`crate::broker`], which
-//! emits them.
+//! Reports about consumers. Next in the flow: [`crate::broker`] and [`crate::dispatch`], which emit
+//! them.
 
 use super::metrics::name;
-use metrics::{counter, histogram};
+use super::report::reason;
+use metrics::{counter, gauge, histogram};
 use std::time::Duration;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
 /// The broker has forgotten a consumer, which is begun anew.
 pub struct ConsumerStalled<'a> {
@@ -51,5 +52,49 @@ impl Gap<'_> {
             "the queue was lost with its connection and is there again, empty: what was published \
              to it meanwhile is gone"
         );
+    }
+}
+
+/// The broker delivers from a queue.
+pub struct ConsumerUp<'a> {
+    /// As the subscription names it.
+    pub queue: &'a str,
+    /// Whether people are to be told.
+    pub loud: bool,
+}
+
+impl ConsumerUp<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        gauge!(name::CONSUMER_UP, "queue" => self.queue.to_owned()).set(1.0);
+        if self.loud {
+            info!(queue = self.queue, "consuming");
+        } else {
+            debug!(queue = self.queue, "consuming");
+        }
+    }
+}
+
+/// The broker does not deliver from a queue any more.
+pub struct ConsumerDown<'a> {
+    /// As the subscription names it.
+    pub queue: &'a str,
+    /// Why; `None` where the host itself has stopped.
+    pub cause: Option<&'a str>,
+    /// Whether people are to be told.
+    pub loud: bool,
+}
+
+impl ConsumerDown<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        gauge!(name::CONSUMER_UP, "queue" => self.queue.to_owned()).set(0.0);
+        let Self { queue, cause, loud } = self;
+        match cause.map(reason) {
+            Some(cause) if loud => warn!(queue, "not consuming: {cause}"),
+            Some(cause) => debug!(queue, "not consuming: {cause}"),
+            None if loud => info!(queue, "stopped consuming"),
+            None => debug!(queue, "stopped consuming"),
+        }
     }
 }

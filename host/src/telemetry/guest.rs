@@ -3,6 +3,7 @@
 
 use super::metrics::name;
 use super::report::{reason, short};
+use super::trouble::{self, Kind, What};
 use metrics::counter;
 use tracing::{Level, debug, error, info, trace, warn};
 
@@ -75,6 +76,12 @@ impl GuestLogCut<'_> {
     /// Logs it.
     pub fn emit(self) {
         let Self { plugin, left_out, lines_max, of } = self;
-        warn!(plugin, left_out, "the log of one {of} was cut after {lines_max} lines");
+        let kind =
+            Kind { what: What::LogCut, plugin: plugin.to_owned(), queue: String::new(), class: of };
+        if trouble::happened(kind) {
+            warn!(plugin, left_out, "the log of one {of} was cut after {lines_max} lines");
+        } else {
+            debug!(plugin, left_out, "the log of one {of} was cut after {lines_max} lines");
+        }
     }
 }

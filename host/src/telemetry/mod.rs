@@ -6,10 +6,13 @@ mod consumer;
 mod guest;
 pub mod log;
 pub mod metrics;
+mod moves;
+pub mod rarely;
 pub mod report;
 mod subscription;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod trouble;
 
 pub use subscription::{Inflight, Paused, SubscriptionMetrics};

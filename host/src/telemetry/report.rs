@@ -8,9 +8,12 @@ pub use super::connection::{
     BrokerIntroduced, ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost,
     ConnectionUp,
 };
-pub use super::consumer::{ConsumerStalled, Gap};
+pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, Gap};
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
+pub use super::moves::{HeaderCut, MoveArrived, MoveFailed};
+pub use super::trouble::{remind, remind_of_all};
 
+use super::trouble::{self, Kind, What};
 use super::{SubscriptionMetrics, metrics::name, text::printable};
 use crate::flow::{Outcome, Settlement};
 use metrics::{counter, gauge};
@@ -114,21 +117,41 @@ impl EventSettled<'_> {
                 )
             };
         }
+        // Of a kind that goes on, only the first is for everybody.
+        macro_rules! trouble {
+            ($level:ident, $what:expr, $($message:tt)+) => {
+                if self.is_news($what) {
+                    line!($level, $($message)+)
+                } else {
+                    line!(debug, $($message)+)
+                }
+            };
+        }
         match (self.settlement, self.outcome) {
             (Settlement::Ack, _) => line!(trace, "handled"),
-            (Settlement::Retry(delay), _) => line!(info, "comes again in {delay:?}"),
+            (Settlement::Retry(delay), _) => {
+                trouble!(info, What::ComesAgain, "comes again in {delay:?}");
+            }
             (Settlement::Postpone(delay), _) => {
                 line!(debug, "comes again in {delay:?}, no attempt is used up");
             }
-            (Settlement::DeadLetter, _) => line!(warn, "is a dead letter now"),
+            (Settlement::DeadLetter, _) => {
+                trouble!(warn, What::DeadLetter, "is a dead letter now");
+            }
             (Settlement::Drop, Outcome::Drop(_)) => line!(debug, "dropped, as its handler says"),
             (Settlement::Drop, Outcome::Refused { .. }) => {
                 line!(debug, "dropped unhandled, as the plugin is set up to");
             }
             (Settlement::Drop, _) => {
-                line!(warn, "dropped after failing, as the plugin is set up to")
+                trouble!(warn, What::Dropped, "dropped after failing, as the plugin is set up to");
             }
         }
+    }
+
+    fn is_news(&self, what: What) -> bool {
+        let SubscriptionMetrics { plugin, queue, .. } = self.subscription;
+        let (plugin, queue, class) = (plugin.clone(), queue.clone(), self.outcome.class());
+        trouble::happened(Kind { what, plugin, queue, class })
     }
 }
 
@@ -164,50 +187,6 @@ impl CircuitClosed<'_> {
     pub fn emit(self) {
         let Self { subscription } = self;
         info!(plugin = subscription.plugin, queue = subscription.queue, "resumed after a pause");
-    }
-}
-
-/// A dead letter was larger than the broker takes, and left a header behind.
-pub struct HeaderCut<'a> {
-    /// Where the event came from.
-    pub queue: &'a str,
-    /// The AMQP property, empty if it has none.
-    pub message_id: &'a str,
-    /// The header's name.
-    pub header: &'a str,
-}
-
-impl HeaderCut<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { queue, message_id, header } = self;
-        let (message_id, header) = (short(message_id), short(header));
-        warn!(queue, %message_id, %header, "a dead letter left a header behind: it was too large");
-    }
-}
-
-/// The host could not move an event to a delay or dead-letter queue; it holds it and tries again.
-pub struct MoveFailed<'a> {
-    /// Where it was to go.
-    pub exchange: &'a str,
-    /// With which key.
-    pub routing_key: &'a str,
-    /// Why it did not.
-    pub cause: &'a str,
-    /// Until the next try.
-    pub pause: Duration,
-}
-
-impl MoveFailed<'_> {
-    /// Logs it.
-    pub fn emit(self) {
-        let Self { exchange, routing_key, cause, pause } = self;
-        error!(
-            exchange,
-            routing_key,
-            "an event can't be moved, it is held and tried again in {pause:?}: {}",
-            reason(cause)
-        );
     }
 }
 
@@ -343,38 +322,5 @@ impl AckLost<'_> {
         let Self { queue, lost } = self;
         counter!(name::ACK_LOST, "queue" => queue.to_owned()).increment(lost);
         debug!(queue, lost, "the channel was gone before the ack: the event comes again");
-    }
-}
-
-/// The broker delivers from a queue.
-pub struct ConsumerUp<'a> {
-    /// As the subscription names it.
-    pub queue: &'a str,
-}
-
-impl ConsumerUp<'_> {
-    /// Logs and counts it.
-    pub fn emit(self) {
-        gauge!(name::CONSUMER_UP, "queue" => self.queue.to_owned()).set(1.0);
-        info!(queue = self.queue, "consuming");
-    }
-}
-
-/// The broker does not deliver from a queue any more.
-pub struct ConsumerDown<'a> {
-    /// As the subscription names it.
-    pub queue: &'a str,
-    /// Why; `None` where the host itself has stopped.
-    pub cause: Option<&'a str>,
-}
-
-impl ConsumerDown<'_> {
-    /// Logs and counts it.
-    pub fn emit(self) {
-        gauge!(name::CONSUMER_UP, "queue" => self.queue.to_owned()).set(0.0);
-        match self.cause {
-            Some(cause) => warn!(queue = self.queue, "not consuming: {}", reason(cause)),
-            None => info!(queue = self.queue, "stopped consuming"),
-        }
     }
 }

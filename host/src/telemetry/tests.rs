@@ -120,15 +120,15 @@ fn traps_consumers_and_connections_are_shown() {
     page();
     GuestTrapped { plugin: "traps", kind: "memory", cause: "64 MiB" }.emit();
     has("traps", "wabbit_plugin_traps_total{plugin=\"traps\",kind=\"memory\"} 1");
-    ConsumerUp { queue: "shown" }.emit();
+    ConsumerUp { queue: "shown", loud: true }.emit();
     assert!(page().contains("wabbit_consumer_up{queue=\"shown\"} 1\n"));
-    ConsumerDown { queue: "shown", cause: Some("gone") }.emit();
+    ConsumerDown { queue: "shown", cause: Some("gone"), loud: true }.emit();
     assert!(page().contains("wabbit_consumer_up{queue=\"shown\"} 0\n"));
-    ConnectionUp { role: "shown", address: "here" }.emit();
+    ConnectionUp { role: "shown", address: "here", away: None, loud: true }.emit();
     ConnectionBlocked { role: "shown", reason: Some("memory") }.emit();
     assert!(page().contains("wabbit_connection_up{role=\"shown\"} 1\n"));
     assert!(page().contains("wabbit_connection_blocked{role=\"shown\"} 1\n"));
-    ConnectionLost { role: "shown", reason: "lost", cause: "eof" }.emit();
+    ConnectionLost { role: "shown", reason: "lost", cause: "eof", say: None }.emit();
     assert!(page().contains("wabbit_connection_up{role=\"shown\"} 0\n"));
     assert!(page().contains("wabbit_reconnects_total{role=\"shown\",reason=\"lost\"} 1\n"));
 }

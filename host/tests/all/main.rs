@@ -25,6 +25,7 @@ mod sharing;
 mod shutdown;
 mod support;
 mod tls;
+mod told;
 mod transit;
 mod unreadable;
 mod versions;

@@ -1,14 +1,11 @@
-//! How long to wait before the next attempt, and when to say again that it still fails. Next in the
-//! flow: [`super::link`].
+//! How long to wait before the next attempt. Next in the flow: [`super::link`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After a connection was lost, with jitter 50 to 100 ms: not all hosts at once, but at once.
 const FIRST: Duration = Duration::from_millis(100);
 /// However many attempts failed.
 const CAP: Duration = Duration::from_secs(30);
-/// The same trouble is logged again after this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Half as long again from attempt to attempt, up to 30 s, of which chance takes up to a half off: so
 /// a broker that was away for a while is found again within half of that while.
@@ -36,30 +33,6 @@ impl Backoff {
     }
 }
 
-/// Lets a reason pass when it is new, and then once a minute. Reasons may take turns: a port that
-/// nobody serves resets one connection and closes the next.
-#[derive(Default)]
-pub(super) struct Rarely {
-    said: Vec<(Instant, String)>,
-}
-
-impl Rarely {
-    /// Whether it is to be said now.
-    pub(super) fn now(&mut self, reason: &str) -> bool {
-        self.said.retain(|(at, _)| at.elapsed() < AGAIN_AFTER);
-        let say = !self.said.iter().any(|(_, said)| said == reason);
-        if say {
-            self.said.push((Instant::now(), reason.to_owned()));
-        }
-        say
-    }
-
-    /// It is well again: whatever comes next is new.
-    pub(super) fn reset(&mut self) {
-        self.said.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,16 +47,5 @@ mod tests {
             expected = f64::min(expected * 1.5, 30_000.0);
         }
         assert_eq!(backoff.next, CAP);
-    }
-
-    #[test]
-    fn each_reason_is_said_once() {
-        let mut rarely = Rarely::default();
-        assert!(rarely.now("away"));
-        assert!(!rarely.now("away"));
-        assert!(rarely.now("wrong password"));
-        assert!(!rarely.now("away"));
-        rarely.reset();
-        assert!(rarely.now("wrong password"));
     }
 }

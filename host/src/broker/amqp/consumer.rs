@@ -91,12 +91,12 @@ impl Consumer {
                 End::Cancelled => break,
                 End::Stalled => continue,
                 End::ConnectionLost(reason) => {
-                    self.tell(State::Down { reason });
+                    self.tell(State::Down { reason, disconnected: true });
                     continue;
                 }
                 End::Failed(reason) => reason,
             };
-            self.tell(State::Down { reason });
+            self.tell(State::Down { reason, disconnected: false });
             tokio::select! {
                 () = self.cancel.cancelled() => break,
                 () = tokio::time::sleep(backoff.next()) => {}
@@ -120,7 +120,7 @@ impl Consumer {
                 return open;
             }
             if let Some(reason) = self.link.down() {
-                self.tell(State::Down { reason });
+                self.tell(State::Down { reason, disconnected: true });
             }
         }
     }

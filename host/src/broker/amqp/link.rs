@@ -3,16 +3,17 @@
 //! [`super::consumer`] and [`super::publisher`], which use it.
 
 use super::ConnectError;
-use super::backoff::{Backoff, Rarely};
+use super::backoff::Backoff;
 use super::greeting::Introduced;
 use super::uri::Config;
 use super::wire::{self, Wired};
 use crate::broker::{LinkHealth, Server};
+use crate::telemetry::rarely::Rarely;
 use crate::telemetry::report;
 use futures_util::StreamExt;
 use lapin::{Connection, ErrorKind, Event};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +25,35 @@ const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// Wrong credentials do not become right by themselves.
 const REFUSED_DELAY: Duration = Duration::from_secs(20);
 
+/// How often the log says of a reason that there is no connection, and of a connection that comes
+/// and goes that it was lost.
+const FAILED_EVERY: Duration = Duration::from_secs(60);
+const LOST_EVERY: Duration = Duration::from_secs(10);
+
+/// What the connections to one broker have in common: what one has said, the other does not repeat.
+pub(super) struct Common {
+    pub(super) introduced: Introduced,
+    failures: Mutex<Rarely<String>>,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        let failures = Mutex::new(Rarely::new(FAILED_EVERY));
+        Self { introduced: Introduced::default(), failures }
+    }
+}
+
+impl Common {
+    fn failures(&self) -> MutexGuard<'_, Rarely<String>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A connection that is kept open.
 pub(super) struct Link {
     role: &'static str,
     config: Arc<Config>,
-    introduced: Arc<Introduced>,
+    common: Arc<Common>,
     view: watch::Sender<View>,
     stop: CancellationToken,
     done: CancellationToken,
@@ -72,11 +97,11 @@ impl Link {
     pub(super) fn start(
         role: &'static str,
         config: Arc<Config>,
-        introduced: Arc<Introduced>,
+        common: Arc<Common>,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (view, done) = (watch::Sender::new(View::default()), CancellationToken::new());
-        let link = Arc::new(Self { role, config, introduced, view, stop, done });
+        let link = Arc::new(Self { role, config, common, view, stop, done });
         report::ConnectionClosed { role }.emit();
         let supervised = Arc::clone(&link);
         tokio::spawn(async move {
@@ -140,28 +165,35 @@ impl Link {
 
     async fn supervise(&self) {
         let mut backoff = Backoff::default();
-        let mut rarely = Rarely::default();
-        let mut next = 0;
+        let mut losses = Rarely::new(LOST_EVERY);
+        let (mut next, mut away) = (0, None);
+        // Whether those who read the log take it for down: at first everybody does.
+        let mut known = true;
         while let Some(result) = self.stop.run_until_cancelled(self.round(&mut next)).await {
             match result {
-                Ok(open) => {
-                    rarely.reset();
+                Ok((open, address)) => {
+                    losses.well(&(), Instant::now());
+                    self.up(&open, &address, away, known);
                     let since = Instant::now();
                     let Some((kind, reason)) = self.live(open).await else { return };
                     if since.elapsed() >= GOOD_AFTER {
                         backoff = Backoff::default();
                     }
-                    report::ConnectionLost { role: self.role, reason: kind, cause: &reason }.emit();
+                    let say = losses.happened((), Instant::now());
+                    let (role, cause) = (self.role, &reason);
+                    report::ConnectionLost { role, reason: kind, cause, say }.emit();
+                    (away, known) = (Some(Instant::now()), say.is_some());
                 }
                 Err(error) => {
                     let reason = error.to_string();
                     self.view.send_modify(|view| view.reason = Some(reason.clone()));
-                    if rarely.now(&reason) {
-                        report::ConnectFailed { role: self.role, cause: &reason }.emit();
-                    }
+                    let say = self.common.failures().happened(reason.clone(), Instant::now());
+                    report::ConnectFailed { role: self.role, cause: &reason, say }.emit();
+                    known |= say.is_some();
                     if error.is_refusal() {
                         backoff.at_least(REFUSED_DELAY);
                     }
+                    away.get_or_insert_with(Instant::now);
                 }
             }
             let delay = tokio::time::sleep(backoff.next());
@@ -171,8 +203,19 @@ impl Link {
         }
     }
 
-    /// Tries every URI once, beginning with the one that worked last.
-    async fn round(&self, next: &mut usize) -> Result<Open, ConnectError> {
+    fn up(&self, open: &Open, address: &str, away: Option<Instant>, loud: bool) {
+        self.common.failures().all_well(Instant::now());
+        let away = away.map(|away| away.elapsed());
+        report::ConnectionUp { role: self.role, address, away, loud }.emit();
+        let server = open.server();
+        if self.common.introduced.note(self.role, server) {
+            let (cluster, means) = (server.cluster.as_deref(), &server.features);
+            report::BrokerIntroduced { server, cluster, means }.emit();
+        }
+    }
+
+    /// Tries every URI once, beginning with the one that worked last; says which works.
+    async fn round(&self, next: &mut usize) -> Result<(Open, String), ConnectError> {
         static GENERATION: AtomicU64 = AtomicU64::new(0);
         let name = format!("{} {}", self.config.name, self.role);
         let mut result = Err(ConnectError::Unconfigured);
@@ -180,10 +223,9 @@ impl Link {
             let Some(uri) = self.config.uris.get(*next % self.config.uris.len()) else { break };
             match wire::open(uri, &self.config, &name).await {
                 Ok(wired) => {
-                    report::ConnectionUp { role: self.role, address: &uri.to_string() }.emit();
-                    self.introduce(&wired.server);
                     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Open { wired, generation, lost: CancellationToken::new() });
+                    let open = Open { wired, generation, lost: CancellationToken::new() };
+                    return Ok((open, uri.to_string()));
                 }
                 Err(error) => {
                     *next += 1;
@@ -195,13 +237,6 @@ impl Link {
             }
         }
         result
-    }
-
-    fn introduce(&self, server: &Server) {
-        if self.introduced.note(self.role, server) {
-            let (cluster, means) = (server.cluster.as_deref(), &server.features);
-            report::BrokerIntroduced { server, cluster, means }.emit();
-        }
     }
 
     /// Until the connection is lost, and why; `None` when it was closed because it is to stop.

@@ -32,8 +32,7 @@ use crate::flow::Publication;
 use acker::Flushing;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use greeting::Introduced;
-use link::{Link, Open};
+use link::{Common, Link, Open};
 use publisher::Publisher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +54,7 @@ pub struct AmqpBroker {
     publish: Arc<Link>,
     publisher: Publisher,
     flushing: Flushing,
-    introduced: Arc<Introduced>,
+    common: Arc<Common>,
     watchdog: Duration,
     _stop: DropGuard,
 }
@@ -67,9 +66,8 @@ impl AmqpBroker {
         let watchdog = config.watchdog;
         let config = Arc::new(config);
         let stop = CancellationToken::new();
-        let introduced = Arc::<Introduced>::default();
-        let start =
-            |role| Link::start(role, config.clone(), introduced.clone(), stop.child_token());
+        let common = Arc::<Common>::default();
+        let start = |role| Link::start(role, config.clone(), common.clone(), stop.child_token());
         let (consume, publish) = (start("consume"), start("publish"));
         let publisher = Publisher::new(Arc::clone(&publish));
         let flushing = Flushing::default();
@@ -78,7 +76,7 @@ impl AmqpBroker {
             publish,
             publisher,
             flushing,
-            introduced,
+            common,
             watchdog,
             _stop: stop.drop_guard(),
         })
@@ -178,7 +176,7 @@ impl Broker for AmqpBroker {
     }
 
     fn server(&self) -> Option<Server> {
-        self.introduced.server()
+        self.common.introduced.server()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

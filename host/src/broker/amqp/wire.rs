@@ -2,12 +2,12 @@
 //! over ([`super::mend`]) before lapin reads it, and can be cut from our side. Next in the flow:
 //! [`super::link`], which keeps a connection open.
 
-use super::backoff::Rarely;
 use super::greeting;
 use super::mend::{HEADER, METHOD, mend};
 use super::uri::{Config, Uri};
 use super::{CLOSE_LIMIT, CONNECT_LIMIT, ConnectError, tls};
 use crate::broker::Server;
+use crate::telemetry::rarely::Rarely;
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
@@ -31,6 +31,8 @@ const FRAME_HEAD: usize = 7;
 const READ_SIZE: usize = 64 * 1024;
 /// No method or header is longer; RabbitMQ's own limit of a frame is 128 KiB unless configured.
 const FRAME_MAX: usize = 16 * 1024 * 1024;
+/// The log says no more often that something had to be mended.
+const MENDED_EVERY: Duration = Duration::from_secs(60);
 
 /// An open connection, which ends for good when this is dropped.
 pub(super) struct Wired {
@@ -163,7 +165,7 @@ struct Wire {
     fused: Pin<Box<WaitForCancellationFutureOwned>>,
     read: Box<[u8]>,
     frames: Frames,
-    rarely: Rarely,
+    rarely: Rarely<()>,
 }
 
 impl Wire {
@@ -171,7 +173,7 @@ impl Wire {
         let fused = Box::pin(fuse.clone().cancelled_owned());
         let read = vec![0; READ_SIZE].into_boxed_slice();
         let frames = Frames { greeting, ..Frames::default() };
-        Self { inner, fuse, fused, read, frames, rarely: Rarely::default() }
+        Self { inner, fuse, fused, read, frames, rarely: Rarely::new(MENDED_EVERY) }
     }
 
     /// Whoever looks for a header in vain must find the cause.
@@ -180,7 +182,7 @@ impl Wire {
         let what = "the broker delivered text that is not utf-8, a header of an unknown type, or \
                     tables nested too deep: read with `?` in place of each such byte, and without \
                     such headers";
-        if self.rarely.now(what) {
+        if self.rarely.happened((), Instant::now()).is_some() {
             tracing::warn!("{what}");
         }
     }

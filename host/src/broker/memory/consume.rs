@@ -74,7 +74,7 @@ impl Life {
                 }
                 Err(reason) => reason,
             };
-            self.say(State::Down { reason });
+            self.say(State::Down { reason, disconnected: false });
             tokio::select! {
                 () = ended() => break,
                 () = tokio::time::sleep(RETRY) => {}

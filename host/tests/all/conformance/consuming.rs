@@ -178,7 +178,7 @@ pub(super) async fn a_deleted_queue_is_waited_for_with_verify(at: Fixture) {
     let (_, mut subscription) = consume_as(&at, Mode::Verify).await;
     at.control.delete_queue(&queue).await;
     let names_it = |state: &State| match state {
-        State::Down { reason } if reason.contains(&queue) => Some(()),
+        State::Down { reason, .. } if reason.contains(&queue) => Some(()),
         _ => None,
     };
     reaches(&mut subscription, names_it).await;
@@ -196,7 +196,7 @@ pub(super) async fn a_subscription_that_cannot_be_says_why_and_stops_no_other(at
     let mut bad =
         at.broker.subscribe(Consume { queue: other, topology, mode: Mode::Ensure, prefetch: 1 });
     let says_why = |state: &State| match state {
-        State::Down { reason } if reason.contains("inequivalent arg 'durable'") => Some(()),
+        State::Down { reason, .. } if reason.contains("inequivalent arg 'durable'") => Some(()),
         _ => None,
     };
     reaches(&mut bad, says_why).await;
