@@ -329,10 +329,11 @@ async fn a_renamed_plugin_takes_the_queue_along_that_its_manifest_names() {
     let manifest = granted("[[subscription]]\nqueue = \"~work\"");
     let host = TestHost::new().queue("out").scripted("orders", &manifest).start().await;
     rename(&host);
-    // For a moment there are both, and only one can have the queue.
     host.serves("renamed", guest("scripted")).await;
     eventually("the old one is gone", || host.status("orders").is_none()).await;
     host.ready().await;
     host.send("work", "publish::~out").await;
     host.take("out").await;
+    let log = host.log("renamed");
+    assert!(!log.iter().any(|line| line.contains("refused")), "{log:#?}");
 }

@@ -94,19 +94,32 @@ impl Ledger {
             let file = entry.as_ref().and_then(|entry| entry.path.file_name());
             file.is_some_and(|file| open.contains(file))
         };
-        let mut step = Step::default();
         for name in self.plugins.keys() {
             listing.entry(name.clone()).or_default();
         }
+        let mut pending = Vec::new();
         for (name, pair) in listing {
             let open = is_open(&pair.component) || is_open(&pair.manifest);
             let record = self.plugins.entry(name.clone()).or_default();
             if let Some(due) = record.see(pair, open, self.settle, now) {
-                if due <= now {
-                    record.act(name, now, &mut step);
-                } else {
-                    step.next = Some(step.next.map_or(due, |next| next.min(due)));
-                }
+                pending.push((name, due));
+            }
+        }
+        // A plugin that is renamed goes before it comes: for a moment both would want one queue.
+        let going = |(name, due): &(String, Instant)| {
+            let going = self.plugins.get(name).is_some_and(Record::is_going);
+            (going && *due > now).then_some(*due)
+        };
+        let gone = pending.iter().filter_map(going).max();
+        let mut step = Step::default();
+        for (name, due) in pending {
+            let Some(record) = self.plugins.get_mut(&name) else { continue };
+            let due =
+                if record.told.is_none() { gone.map_or(due, |gone| due.max(gone)) } else { due };
+            if due <= now {
+                record.act(name, now, &mut step);
+            } else {
+                step.next = Some(step.next.map_or(due, |next| next.min(due)));
             }
         }
         self.plugins.retain(|_, record| record.told.is_some() || record.pending.is_some());
@@ -165,6 +178,12 @@ impl Record {
         let since = pending.since;
         self.pending = Some(pending);
         Some(since + wait)
+    }
+
+    /// A plugin whose component is not there, and may not come back.
+    fn is_going(&self) -> bool {
+        let absent = self.pending.as_ref().is_some_and(|pending| pending.pair.component.is_none());
+        absent && self.told.as_ref().is_some_and(Told::is_plugin)
     }
 
     /// What is pending has looked the same for long enough.

@@ -166,3 +166,24 @@ fn a_file_that_grows_over_the_limit_is_news_once() {
     assert_eq!(story.at(200, Some(0), Some(1)), "wait 220");
     assert_eq!(story.record(220, (0, Some(1)), too_large(3)), "nothing");
 }
+
+#[test]
+fn a_plugin_that_is_renamed_goes_before_it_comes() {
+    let renamed = |name: &str| -> Listing {
+        let pair = listing(Some(1), None).remove("a").unwrap();
+        [(name.to_owned(), pair)].into()
+    };
+    let mut story = Story::new();
+    story.at(0, Some(1), None);
+    assert_eq!(story.at(20, Some(1), None), "read");
+    assert_eq!(story.record(20, (1, None), Ok(1)), "added");
+    let mut at = |ms: u64| {
+        let now = story.start + Duration::from_millis(ms);
+        let step = story.ledger.observe(renamed("b"), &HashSet::new(), now);
+        let next = step.next.map(|next| (next - story.start).as_millis());
+        (step.changes.len(), step.due.len(), next)
+    };
+    assert_eq!(at(30), (0, 0, Some(130)), "gone for 100 ms, and not added before that");
+    assert_eq!(at(60), (0, 0, Some(130)));
+    assert_eq!(at(130), (1, 1, Some(130)), "removed, and the new one is read");
+}
