@@ -1,7 +1,7 @@
 //! How much is left to do: what a queue holds, and how far one consumer of ours has come with it.
 //! Next in the flow: [`super::amqp`] and [`super::memory`], which count.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -33,9 +33,29 @@ pub(super) type Answer = oneshot::Sender<Census>;
 
 /// Asks a running consumer for its census.
 #[derive(Debug, Clone, Default)]
-pub struct Counter(Arc<Mutex<Option<UnboundedSender<Answer>>>>);
+pub struct Counter {
+    asks: Arc<Mutex<Option<UnboundedSender<Answer>>>>,
+    tail: Weak<Tail>,
+}
+
+/// Kept by whoever has to do with a subscription's deliveries, until the broker knows what became of
+/// the last one.
+#[derive(Debug)]
+pub(super) struct Tail;
 
 impl Counter {
+    /// For a subscription, with what its tasks keep.
+    pub(super) fn new() -> (Self, Arc<Tail>) {
+        let tail = Arc::new(Tail);
+        (Self { asks: Arc::default(), tail: Arc::downgrade(&tail) }, tail)
+    }
+
+    /// Whether the subscription has ended and nothing of it is left: what it held is settled, and the
+    /// broker knows that.
+    pub fn is_over(&self) -> bool {
+        self.tail.strong_count() == 0
+    }
+
     /// The census; `None`, at once, if there is no live consumer or it is lost meanwhile.
     pub async fn census(&self) -> Option<Census> {
         let (answer, census) = oneshot::channel();
@@ -45,7 +65,7 @@ impl Counter {
 
     /// Whether this one asks the same subscription.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.asks, &other.asks)
     }
 
     /// There is a live consumer from now on, until what this returns is dropped.
@@ -56,7 +76,7 @@ impl Counter {
     }
 
     fn set<T>(&self, change: impl FnOnce(&mut Option<UnboundedSender<Answer>>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.asks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -53,6 +53,7 @@ impl Consumer {
             stop: stop.clone(),
             tell,
             counter: counter.clone(),
+            shared: shared.clone(),
         };
         tokio::spawn(intake.run());
         Self { consume, status, counter, desk, stop, shown, keeps_time }
@@ -109,6 +110,7 @@ struct Intake {
     stop: CancellationToken,
     tell: watch::Sender<Status>,
     counter: Arc<ArcSwap<Counter>>,
+    shared: Arc<Shared>,
 }
 
 impl Intake {
@@ -143,6 +145,7 @@ impl Intake {
         appetite: Appetite,
         pace: &mut watch::Receiver<Pace>,
     ) {
+        self.shared.subscriptions(Some(&subscription.counter));
         self.counter.store(Arc::new(subscription.counter.clone()));
         let mut status = subscription.status.clone();
         status.mark_changed();

@@ -107,9 +107,8 @@ impl Host {
         if first.iter().flatten().any(|census| census.consumers != 1) {
             delays.doubt();
         }
-        let in_flight = self.dispatcher.in_flight();
-        if findings.busy.is_empty() && in_flight > 0 {
-            findings.busy.push(count(in_flight as u64, "is in flight", "are in flight"));
+        if findings.busy.is_empty() {
+            self.in_flight(consumers.len(), &mut findings);
         }
         if !findings.is_empty() {
             return findings.into();
@@ -156,6 +155,17 @@ impl Host {
             censuses.push(census);
         }
         censuses
+    }
+
+    /// What no census of a live consumer counts.
+    fn in_flight(&self, consumers: usize, findings: &mut Findings) {
+        let in_flight = self.dispatcher.in_flight();
+        if in_flight > 0 {
+            findings.busy.push(count(in_flight as u64, "is in flight", "are in flight"));
+        }
+        if self.dispatcher.subscriptions() > consumers {
+            findings.busy.push("a consumer that has ended still holds events".to_owned());
+        }
     }
 
     /// Why it is not consumed is among the reasons for not being ready, if that is not new.

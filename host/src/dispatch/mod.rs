@@ -13,7 +13,7 @@ pub mod moves;
 mod outbound;
 pub mod plan;
 
-use crate::broker::{Broker, Status};
+use crate::broker::{Broker, Counter, Status};
 use consumer::Consumer;
 pub use desk::Paused;
 use idle::Counted;
@@ -42,6 +42,19 @@ struct Shared {
     kill: CancellationToken,
     /// What all times are counted from.
     started: Instant,
+    /// The subscriptions that are not over.
+    subscriptions: Mutex<Vec<Counter>>,
+}
+
+impl Shared {
+    /// How many subscriptions are not over, those that have ended and still hold something
+    /// included.
+    fn subscriptions(&self, more: Option<&Counter>) -> usize {
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.retain(|subscription| !subscription.is_over());
+        subscriptions.extend(more.cloned());
+        subscriptions.len()
+    }
 }
 
 /// A consumer as it is seen from outside.
@@ -65,6 +78,7 @@ impl Dispatcher {
             events: TaskTracker::new(),
             kill: CancellationToken::new(),
             started: Instant::now(),
+            subscriptions: Mutex::default(),
         };
         Self { broker, shared: Arc::new(shared), consumers: Mutex::default() }
     }
@@ -114,6 +128,11 @@ impl Dispatcher {
             state: consumer.status.borrow().state.clone(),
         };
         consumers.iter().map(counted).collect()
+    }
+
+    /// How many subscriptions there are, and how many have ended and still hold something.
+    fn subscriptions(&self) -> usize {
+        self.shared.subscriptions(None)
     }
 
     /// How many events are being handled.

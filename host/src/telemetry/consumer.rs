@@ -49,8 +49,8 @@ impl Gap<'_> {
         warn!(
             queue = name,
             seconds = length.as_secs_f64(),
-            "the queue was lost with its connection and is there again, empty: what was published \
-             to it meanwhile is gone"
+            "the queue, which belongs to this connection alone, was lost and is there again, empty: \
+             what was published to it meanwhile is gone"
         );
     }
 }

@@ -2,6 +2,7 @@
 //! never one for a delivery that nobody settled. Next in the flow: [`super::publisher`].
 
 use super::CLOSE_LIMIT;
+use crate::broker::census::Tail;
 use crate::flow::Verdict;
 use crate::telemetry::report;
 use futures_util::future::join_all;
@@ -24,6 +25,7 @@ pub(super) struct Acker {
     pub(super) verdicts: UnboundedReceiver<(u64, Verdict)>,
     /// Counts what is settled, once that is written.
     pub(super) written: Arc<AtomicU64>,
+    pub(super) _tail: Arc<Tail>,
     /// The channel is lost: the broker delivers again whatever was not settled.
     pub(super) lost: CancellationToken,
 }

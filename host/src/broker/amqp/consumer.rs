@@ -10,6 +10,7 @@ use super::link::{Link, Open};
 use super::tally::{Source, Tally};
 use super::{STEP_LIMIT, declare};
 use crate::broker::arrival::Arrival;
+use crate::broker::census::Tail;
 use crate::broker::{Consume, ConsumerTimeout, Counter, State, Status};
 use crate::flow::{Delivery, Receipt, Verdict};
 use crate::telemetry::report;
@@ -38,6 +39,7 @@ pub(super) struct Consumer {
     pub(super) deliveries: mpsc::Sender<Delivery>,
     pub(super) status: watch::Sender<Status>,
     pub(super) counter: Counter,
+    pub(super) tail: Arc<Tail>,
     /// How many there have been.
     pub(super) delivered: Arc<AtomicU64>,
     /// See [`super::Config::watchdog`].
@@ -146,6 +148,7 @@ impl Consumer {
             queue: live.queue.to_string(),
             verdicts,
             written: written.clone(),
+            _tail: self.tail.clone(),
             lost: lost.clone(),
         };
         tokio::spawn(acker.run(flushing));

@@ -117,13 +117,14 @@ impl Broker for AmqpBroker {
         let (sender, deliveries) = mpsc::channel(held);
         let (tell, status) = watch::channel(Status::now(State::Starting));
         let cancel = CancellationToken::new();
-        let counter = Counter::default();
+        let (counter, tail) = Counter::new();
         let consumer = consumer::Consumer {
             link: Arc::clone(&self.consume),
             consume,
             deliveries: sender,
             status: tell,
             counter: counter.clone(),
+            tail,
             delivered: Arc::default(),
             watchdog: self.watchdog,
             cancel: cancel.clone(),

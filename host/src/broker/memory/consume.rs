@@ -4,6 +4,7 @@
 
 use super::queue::Consumer;
 use super::{Session, Shared};
+use crate::broker::census::Tail;
 use crate::broker::{Consume, Counter, State, Status, Subscription};
 use crate::flow::{Delivery, Verdict};
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
     let (report, status) = watch::channel(Status::now(State::Starting));
     let cancel = CancellationToken::new();
     let session = shared.session();
-    let counter = Counter::default();
+    let (counter, tail) = Counter::new();
     let life = Life {
         shared,
         session,
@@ -33,6 +34,7 @@ pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
         report,
         cancel: cancel.clone(),
         counter: counter.clone(),
+        tail,
         delivered: Arc::default(),
     };
     tokio::spawn(life.live());
@@ -47,6 +49,7 @@ struct Life {
     report: watch::Sender<Status>,
     cancel: CancellationToken,
     counter: Counter,
+    tail: Arc<Tail>,
     delivered: Arc<AtomicU64>,
 }
 
@@ -117,35 +120,50 @@ impl Life {
             Ok::<_, crate::broker::TopologyError>(queue)
         });
         let queue = queue.map_err(|error| error.told())?;
-        tokio::spawn(settle(self.shared.clone(), self.session.clone(), queue.clone(), id, settled));
+        let settling = Settling {
+            shared: self.shared.clone(),
+            session: self.session.clone(),
+            queue: queue.clone(),
+            consumer: id,
+            _tail: self.tail.clone(),
+        };
+        tokio::spawn(settling.run(settled));
         Ok((queue, id, lost))
     }
 }
 
-/// Carries verdicts out until no receipt of this consumer is left, or the session is closed.
-async fn settle(
+/// Carries the verdicts on one consumer's deliveries out.
+struct Settling {
     shared: Arc<Shared>,
     session: Session,
     queue: String,
     consumer: u64,
-    mut verdicts: mpsc::UnboundedReceiver<(u64, Verdict)>,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            verdict = verdicts.recv() => match verdict {
-                Some((tag, verdict)) => shared.change(|core| core.settle(&queue, tag, verdict)),
-                None => return,
-            },
-            () = session.closing.cancelled() => break,
+    _tail: Arc<Tail>,
+}
+
+impl Settling {
+    /// Until no receipt of the consumer is left, or the session is closed.
+    async fn run(self, mut verdicts: mpsc::UnboundedReceiver<(u64, Verdict)>) {
+        let Self { shared, session, queue, consumer, .. } = &self;
+        loop {
+            tokio::select! {
+                biased;
+                verdict = verdicts.recv() => match verdict {
+                    Some((tag, verdict)) => {
+                        shared.change(|core| core.settle(queue, tag, verdict));
+                    }
+                    None => return,
+                },
+                () = session.closing.cancelled() => break,
+            }
         }
+        verdicts.close();
+        shared.change(|core| {
+            while let Ok((tag, verdict)) = verdicts.try_recv() {
+                core.settle(queue, tag, verdict);
+            }
+            core.cancel(queue, *consumer);
+            core.requeue_all(queue, *consumer);
+        });
     }
-    verdicts.close();
-    shared.change(|core| {
-        while let Ok((tag, verdict)) = verdicts.try_recv() {
-            core.settle(&queue, tag, verdict);
-        }
-        core.cancel(&queue, consumer);
-        core.requeue_all(&queue, consumer);
-    });
 }

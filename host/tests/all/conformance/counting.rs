@@ -40,6 +40,32 @@ pub(super) async fn a_census_counts_the_consumers_of_others(at: Fixture) {
     counts(&one, Census { consumers: 1, ..shared }).await;
 }
 
+pub(super) async fn a_subscription_is_over_when_the_last_it_held_is_settled(at: Fixture) {
+    let queue = at.queue("q", &[]).await;
+    publish(&at, &queue, 3).await;
+    let mut one = at.consume(&queue, 2).await;
+    let (first, second) = (next(&mut one).await, next(&mut one).await);
+    let counter = one.counter.clone();
+    drop(one);
+    let mut other = at.consume(&queue, 2).await;
+    let third = next(&mut other).await;
+    assert_eq!(body(&third), "3");
+    first.receipt.settle(Verdict::Ack);
+    sleep(Duration::from_millis(50)).await;
+    assert!(!counter.is_over(), "it holds one");
+    second.receipt.settle(Verdict::GiveBack);
+    let over = timeout(super::PATIENCE, async {
+        while !counter.is_over() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    over.await.expect("an end");
+    // So the broker has it back, and has given it on.
+    let census = Census { ready: 0, consumers: 1, unsettled: 2, delivered: 2 };
+    assert_eq!(other.counter.census().await, Some(census));
+    drop(third);
+}
+
 /// RabbitMQ answers before it sends what a queue gave out, now and then.
 pub(super) async fn nothing_is_missing_from_a_census_while_events_flow(at: Fixture) {
     const EVENTS: u64 = 400;

@@ -48,6 +48,7 @@ macro_rules! conformance {
                 a_census_counts_the_consumers_of_others
                 nothing_is_missing_from_a_census_while_events_flow
                 only_a_live_consumer_has_a_census
+                a_subscription_is_over_when_the_last_it_held_is_settled
                 a_queue_that_is_not_there_has_no_depth
                 a_sweep_finds_the_delay_queues_that_are_there
             }

@@ -9,6 +9,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use tokio::time::{sleep, timeout};
 
 /// The status, the state, and the reasons as one text.
@@ -120,6 +121,43 @@ async fn what_waits_for_another_attempt_is_not_done() {
     let said = until_idle(&host).await;
     assert_eq!(vhost.count("out").await, 3, "said idle too early, after {said:?}");
     assert!(said.iter().all(|(state, _)| state == "busy"), "{said:?}");
+}
+
+/// An event on its way from its delay queue to a quorum queue is in neither for a moment.
+#[tokio::test]
+async fn what_comes_back_to_a_quorum_queue_is_not_done() {
+    const ROUNDS: u32 = 15;
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let manifest = format!("[[subscription]]\ntype = \"quorum\"\n{SCRIPTED}");
+    let host = Place::new().plugin("orders", "scripted", &manifest).run(&vhost.url).await;
+    host.ready().await;
+    let script = json!(["ok-from:3", { "publish": { "key": "out", "body": "done" } }]);
+    for round in 1..=ROUNDS {
+        vhost.publish("", "orders", &script.to_string()).await;
+        let said = until_idle(&host).await;
+        assert_eq!(vhost.count("out").await, round, "said idle too early, after {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_again_after_a_lost_connection_is_not_done() {
+    const EVENTS: u32 = 60;
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let host = Place::new().plugin("orders", "scripted", SCRIPTED).run(&vhost.url).await;
+    host.ready().await;
+    for n in 0..EVENTS {
+        vhost.publish("", "orders", &work(100, &n.to_string())).await;
+    }
+    for done in [5, 20] {
+        vhost.reaches("out", done).await;
+        vhost.close_connections("consume").await;
+        assert_ne!(idle(&host).await.0, 200);
+    }
+    let said = until_idle(&host).await;
+    let effects: BTreeSet<_> = vhost.drain("out").await.into_iter().collect();
+    assert_eq!(effects.len(), EVENTS as usize, "said idle too early, after {said:?}");
 }
 
 #[tokio::test]

@@ -113,6 +113,23 @@ async fn a_queue_named_by_the_server_is_another_one_after_a_reconnect() {
 }
 
 #[tokio::test]
+async fn an_exclusive_queue_that_was_lost_is_a_gap_and_a_durable_one_is_not() {
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let own = format!("[[subscription]]\nqueue = \"own\"\nexclusive = true\n{SCRIPTED}");
+    let place = Place::new().plugin("own", "scripted", &own).plugin("kept", "scripted", SCRIPTED);
+    let host = place.run(&vhost.url).await;
+    host.ready().await;
+    for gaps in [1.0, 2.0] {
+        vhost.close_connections("consume").await;
+        host.metric_reaches("wabbit_gaps_total", &["queue=\"own\""], gaps).await;
+        host.ready().await;
+    }
+    assert_eq!(host.metric("wabbit_gaps_total", &[]).await, 2.0);
+    assert_eq!(host.metric("wabbit_gap_seconds_count", &["queue=\"own\""]).await, 2.0);
+}
+
+#[tokio::test]
 async fn each_type_of_exchange_leads_to_the_queue() {
     let vhost = Vhost::new().await;
     // One is there already, and the manifest does not say of which type.
