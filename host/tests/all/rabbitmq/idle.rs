@@ -161,6 +161,30 @@ async fn what_comes_again_after_a_lost_connection_is_not_done() {
 }
 
 #[tokio::test]
+async fn what_an_ended_consumer_still_holds_is_not_done() {
+    const EVENTS: u32 = 60;
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    let prefetch = |count: u32| format!("[[subscription]]\nprefetch = {count}\n{SCRIPTED}");
+    let place = Place::new().plugin("orders", "scripted", &prefetch(EVENTS));
+    let host = place.run(&vhost.url).await;
+    host.ready().await;
+    for n in 0..EVENTS {
+        vhost.publish("", "orders", &work(200, &n.to_string())).await;
+    }
+    for (done, count) in [(5, 50), (30, 40)] {
+        vhost.reaches("out", done).await;
+        // Another prefetch is another consumer, and what waits in the one before goes back.
+        host.place.install("orders", "scripted", &prefetch(count));
+        assert_ne!(idle(&host).await.0, 200);
+    }
+    let said = until_idle(&host).await;
+    assert_eq!(vhost.count("out").await, EVENTS, "said idle too early, after {said:?}");
+    let consuming = host.log_text().matches("\"message\":\"consuming\"").count();
+    assert!(consuming > 1, "it never was another consumer");
+}
+
+#[tokio::test]
 async fn retries_of_an_earlier_life_are_found_under_every_name() {
     let vhost = Vhost::new().await;
     vhost.queue("out", &[]).await;
