@@ -1,7 +1,9 @@
 //! The log: one line per event on stderr, for people or for machines. Next: `metrics`.
 
 use std::io::IsTerminal as _;
-use tracing::{Subscriber, subscriber};
+use tracing::{Level, Metadata, Subscriber, subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, registry::LookupSpan};
 
 /// How log lines look.
@@ -63,7 +65,13 @@ fn human<W>(filter: EnvFilter, ansi: bool, writer: W) -> impl Subscriber + for<'
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    fmt().compact().with_env_filter(filter).with_ansi(ansi).with_writer(writer).finish()
+    fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(writer)
+        .finish()
+        .with(filter_fn(is_harmless))
 }
 
 fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + for<'a> LookupSpan<'a>
@@ -78,6 +86,12 @@ where
         .with_env_filter(filter)
         .with_writer(writer)
         .finish()
+        .with(filter_fn(is_harmless))
+}
+
+/// At `trace` the client writes out every frame, the one with the password too: nobody gets those.
+fn is_harmless(line: &Metadata<'_>) -> bool {
+    *line.level() < Level::TRACE || !line.target().starts_with("lapin")
 }
 
 #[cfg(test)]
@@ -147,6 +161,7 @@ mod tests {
                 || {
                     tracing::info!(target: "lapin::channel", "chatter");
                     tracing::warn!(target: "lapin::channel", "trouble");
+                    tracing::trace!(target: "lapin::io_loop", "a frame with a password");
                     tracing::debug!(target: "wabbit", "detail");
                 },
             );
@@ -155,6 +170,7 @@ mod tests {
         assert_eq!(lines("info"), 0);
         assert_eq!(lines("debug"), 1);
         assert_eq!(lines("info,lapin=info"), 2);
+        assert_eq!(lines("trace,lapin=trace"), 3);
     }
 
     #[test]

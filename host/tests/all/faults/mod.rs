@@ -29,15 +29,20 @@
 //! Here `cargo xtask test` runs them with few events and short faults ([`full`] is false), and leaves
 //! out those that are `#[ignore]`d as long. Each row prints its seed; `WABBIT_TEST_SEED` repeats it.
 //!
-//! Begin with run.rs; workload.rs publishes, oracle.rs judges, report.rs tells.
+//! Begin with run.rs; workload.rs publishes, oracle.rs judges, report.rs tells. Rows without the
+//! workload read the host's log by history.rs.
 
 mod connections;
+mod guests;
+mod history;
 #[allow(dead_code, reason = "the next rows use it")]
 mod nodes;
 mod oracle;
 mod report;
 #[allow(dead_code, reason = "the next rows use it")]
 mod run;
+mod secrets;
+mod settling;
 mod workload;
 
 use std::time::Duration;

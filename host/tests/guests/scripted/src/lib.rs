@@ -1,13 +1,18 @@
 //! A handler that does what the event's body says; README.md lists what it understands.
+#![feature(asm_experimental_arch)]
 
+mod memory;
 mod publish;
 mod report;
+mod table;
 
 use serde_json::Value;
 use std::hint::black_box;
 use std::time::Duration;
+use wabbit::amqp::types::Field;
 use wabbit::circuit::breaker;
 use wabbit::handler::types::Retry;
+use wasi::clocks::monotonic_clock::subscribe_duration;
 use wasi::logging::logging::{Level, log};
 
 // Of sockets only what shows whether there are any; std would need more of the C library than the
@@ -20,6 +25,19 @@ wit_bindgen::generate!({
             include wabbit:handler/publishing-handler@0.1.0;
             import wabbit:circuit/breaker@0.1.0;
             import wasi:sockets/tcp-create-socket@0.2.3;
+            import wasi:clocks/monotonic-clock@0.2.3;
+        }
+        package wasi:io@0.2.3 {
+            interface poll {
+                resource pollable;
+            }
+        }
+        package wasi:clocks@0.2.3 {
+            interface monotonic-clock {
+                use wasi:io/poll@0.2.3.{pollable};
+                type duration = u64;
+                subscribe-duration: func(when: duration) -> pollable;
+            }
         }
         package wasi:sockets@0.2.3 {
             interface network {
@@ -53,13 +71,23 @@ struct Scripted;
 
 impl Guest for Scripted {
     fn handle(event: Event) -> Step {
-        let script = serde_json::from_slice(&event.body)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&event.body).into_owned()));
+        let script = script(&event);
         match script {
             Value::Array(steps) => steps.iter().try_for_each(|step| take(step, &event)),
             step => take(&step, &event),
         }
     }
+}
+
+/// What the header `script` says, or the body.
+fn script(event: &Event) -> Value {
+    let header = event.properties.headers.iter().find(|header| header.name == "script");
+    let text = match header.map(|header| &header.value) {
+        Some(Field::Text(text)) => text.as_bytes(),
+        _ => &event.body,
+    };
+    serde_json::from_slice(text)
+        .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(text).into_owned()))
 }
 
 /// Takes one step: `"name"`, `"name:argument"`, or `{"publish": {…}}`.
@@ -75,6 +103,8 @@ fn take(step: &Value, event: &Event) -> Step {
         "ok-from" => Err(retry(None)),
         "retry" => Err(retry(None)),
         "retry-after" => Err(retry(Some(number(argument)?))),
+        "once-after" if event.attempt > 1 => Ok(()),
+        "once-after" => Err(retry(Some(number(argument)?))),
         "open" => {
             breaker::open(argument);
             Ok(())
@@ -100,6 +130,12 @@ fn misbehave(name: &str, argument: &str) -> Step {
         "memory-bomb" => loop {
             std::mem::forget(black_box(vec![1_u8; 1 << 20]));
         },
+        "table-bomb" => table::fill(),
+        "handle-bomb" => {
+            for _ in 0..number(argument)? {
+                std::mem::forget(subscribe_duration(u64::MAX));
+            }
+        }
         "stack-overflow" => {
             black_box(descend(0));
         }

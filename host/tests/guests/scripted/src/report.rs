@@ -1,6 +1,8 @@
 //! What the guest can see of the world, published as JSON.
 
+use crate::memory;
 use crate::publish::send;
+use crate::wabbit::amqp::types::Field;
 use crate::wasi::config::store;
 use crate::wasi::sockets::{network::IpAddressFamily, tcp_create_socket::create_tcp_socket};
 use crate::{Event, Failure};
@@ -8,7 +10,11 @@ use serde_json::{Value, json};
 use std::collections::hash_map::RandomState;
 use std::fmt::Display;
 use std::hash::{BuildHasher, Hasher};
+use std::hint::black_box;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Which build this is: tests change it in the component's bytes.
+static BUILD: [u8; 16] = *b"build 0000000001";
 
 /// `report:WHAT:EXCHANGE:KEY`
 pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
@@ -31,6 +37,7 @@ pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
             Ok(pairs) => json!(pairs),
             Err(error) => json!({ "error": error.to_string() }),
         },
+        "memory" => json!(memory::times(flipped(event))),
         "event" => json!({
             "exchange": event.exchange,
             "routing-key": event.routing_key,
@@ -42,10 +49,20 @@ pub fn report(argument: &str, event: &Event) -> Result<(), Failure> {
             "message-id": event.properties.message_id,
             "size": event.body.len(),
             "call": number(),
+            "build": String::from_utf8_lossy(black_box(&BUILD)),
         }),
         _ => return Err(Failure::Reject(format!("no such report: `{what}`"))),
     };
     send(to, seen.to_string().as_bytes(), &[])
+}
+
+/// The bytes in the header `flipped`.
+fn flipped(event: &Event) -> &[u8] {
+    let header = event.properties.headers.iter().find(|header| header.name == "flipped");
+    match header.map(|header| &header.value) {
+        Some(Field::Bytes(bytes)) => bytes,
+        _ => &[],
+    }
 }
 
 /// `{"ok": …}` or `{"error": …}`.
