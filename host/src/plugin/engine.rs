@@ -94,7 +94,8 @@ fn pool(limits: EngineLimits) -> PoolingAllocationConfig {
         .max_memory_size(limits.memory)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
-        .decommit_batch_size(32)
+        // In batches, what guests had filled would stay until so many have ended.
+        .decommit_batch_size(1)
         // wasmtime 48 skips dirty pages that are swapped out: the next guest could read them.
         .pagemap_scan(Enabled::No)
         .max_unused_warm_slots(64);
