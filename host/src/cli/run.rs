@@ -59,7 +59,11 @@ impl Run {
             Folder::new(&config.plugins.dir, config.plugins.watch, config.limits.component);
         let folder = folder.map_err(|error| Failure::new(Exit::Failed, error))?;
 
-        let host = Arc::new(Host::new(named.start()));
+        let host = match named.scope(&config.plugins.dir) {
+            Some(scope) => Host::noting(named.start(), &config.cache.join("in-flight"), &scope),
+            None => Host::new(named.start()),
+        };
+        let host = Arc::new(host);
         let stop = CancellationToken::new();
         if let Some(listener) = listener {
             let token = config.admin.token.as_deref().map(Arc::from);

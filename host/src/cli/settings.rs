@@ -11,7 +11,7 @@ use crate::plugin::catalogue::Layers;
 use crate::plugin::engine::EngineLimits;
 use crate::telemetry::log;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ impl Global {
 /// With [`Exit::Failed`] if the machine does not have what the engine needs.
 pub fn loader(config: &Config) -> Result<Loader, Failure> {
     let limits = EngineLimits { instances: config.limits.instances, memory: config.limits.memory };
-    Loader::new(limits, Some(&config.cache))
+    Loader::new(limits, Some(&config.cache.join("compiled")))
         .map_err(|error| Failure::say(Exit::Failed, format!("can't start the engine: {error:#}")))
 }
 
@@ -123,6 +123,14 @@ impl Named {
                 Ok(Some(Self::Amqp(config)))
             }
         }
+    }
+
+    /// What tells hosts of the same broker and plugins from others on this machine; `None` if
+    /// nothing of them outlives a host.
+    pub fn scope(&self, plugins: &Path) -> Option<String> {
+        let Self::Amqp(config) = self else { return None };
+        let plugins = std::path::absolute(plugins).unwrap_or_else(|_| plugins.to_owned());
+        Some(format!("{:?} {}", config.uris, plugins.display()))
     }
 
     /// Starts it.

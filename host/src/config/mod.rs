@@ -34,7 +34,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[limits]`
     pub limits: HostLimits,
-    /// `dir` of `[cache]`, where compiled code is kept: private to the user.
+    /// `dir` of `[cache]`, where compiled code and what is being handled are kept: private to the
+    /// user.
     pub cache: PathBuf,
 }
 

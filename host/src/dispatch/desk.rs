@@ -83,13 +83,17 @@ impl Desk {
     }
 
     /// Hands `delivery` to the lane that it is for.
-    pub fn route(self: &Arc<Self>, delivery: Delivery) {
+    pub fn route(self: &Arc<Self>, mut delivery: Delivery) {
         let lanes = self.lanes.load();
         let fits = |lane: &&Lane| lane.target.subscription.matcher.fits(&delivery.event);
         let Some(Lane { id, target }) = lanes.all.iter().find(fits) else {
             received(&lanes.unmatched, &delivery.event);
             return self.spawn(None, lanes.unmatched.clone(), delivery);
         };
+        if target.subscription.order_by.is_some() {
+            // Tried again in its place, it carries no attempt with it.
+            delivery.event.attempt = self.shared.journal.attempt(&delivery.event);
+        }
         received(target, &delivery.event);
         let key = target.subscription.order_by.as_ref().map(|order| order.key(&delivery.event));
         self.drive(|intake, _, actions| intake.arrived(*id, key, delivery, actions));
@@ -189,7 +193,7 @@ impl Desk {
                 Some(ticket) => desk.tell(ticket, sign, outcome, &target),
                 None => Shelter::None,
             };
-            let work = handle(&target, &desk.shared.outbound, delivery, tell);
+            let work = handle(&target, &desk.shared, delivery, tell);
             place.again = desk.shared.kill.run_until_cancelled(work).await.flatten();
             drop(inflight);
         });

@@ -2,6 +2,8 @@
 //! event's [`Course`] says, step by step; read this page first, then `policy/course.rs`, which
 //! decides.
 
+use super::Shared;
+use super::journal::Journal;
 use super::moves::{self, Ended};
 use super::outbound::Outbound;
 use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement};
@@ -59,7 +61,7 @@ fn id(event: &Event) -> &str {
 /// told how it went, and says whether the event is sheltered from that.
 pub async fn handle(
     target: &Target,
-    outbound: &Outbound,
+    Shared { outbound, journal, .. }: &Shared,
     delivery: Delivery,
     tell: impl Fn(Sign, &Outcome) -> Shelter,
 ) -> Option<Again> {
@@ -72,10 +74,13 @@ pub async fn handle(
     let mut step = course.next(begun);
     let end = loop {
         let happened = match step {
-            Step::Call => {
-                (outcome, handler) = call(target, &event).await;
-                Happened::Called(&outcome)
-            }
+            Step::Call => match call(target, journal, &event, receipt.as_ref()).await {
+                Some(called) => {
+                    (outcome, handler) = called;
+                    Happened::Called(&outcome)
+                }
+                None => Happened::Lost,
+            },
             Step::Publish => {
                 let flushed = flush(target, outbound, &event, &mut outcome);
                 match unless_lost(receipt.as_ref(), flushed).await {
@@ -99,8 +104,18 @@ pub async fn handle(
         step = course.next(happened);
     };
     ended(target, &event, &outcome, handler, end);
+    let over =
+        matches!(end, End::Settled(Settlement::Ack | Settlement::Drop | Settlement::DeadLetter));
+    match outcome {
+        Outcome::Refused { fault: Fault::Crash, .. } if over => journal.retired(&event),
+        _ if over => journal.settled(&event),
+        _ => {}
+    }
     let (End::Again { delay, counts }, Some(receipt)) = (end, receipt) else { return None };
     let attempt = event.attempt + u32::from(counts);
+    if counts {
+        journal.note_attempt(&event, attempt);
+    }
     Some(Again { delivery: Delivery { event: Event { attempt, ..event }, receipt }, delay })
 }
 
@@ -128,35 +143,58 @@ fn ended(target: &Target, event: &Event, outcome: &Outcome, handler: Option<Dura
 /// What comes of `work`; `None` if the connection that the delivery came by is lost before: the
 /// broker delivers it again, so this attempt must leave nothing behind.
 async fn unless_lost<T>(receipt: Option<&Receipt>, work: impl Future<Output = T>) -> Option<T> {
-    let Some(receipt) = receipt else { return Some(work.await) };
     tokio::select! {
         biased;
-        () = receipt.stale() => None,
+        () = lost(receipt) => None,
         done = work => Some(done),
     }
 }
 
-/// The outcome, and the time in the handler if it was called.
-async fn call(target: &Target, event: &Event) -> (Outcome, Option<Duration>) {
+async fn lost(receipt: Option<&Receipt>) {
+    match receipt {
+        Some(receipt) => receipt.stale().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The outcome, and the time in the handler if it was called; `None` if the connection that the
+/// delivery came by was lost while it waited for its turn.
+async fn call(
+    target: &Target,
+    journal: &Journal,
+    event: &Event,
+    receipt: Option<&Receipt>,
+) -> Option<(Outcome, Option<Duration>)> {
+    let refused = |fault, reason| Some((Outcome::Refused { fault, reason }, None));
     let Some(plugin) = &target.plugin else {
         let reason = format!("no plugin's `match` fits it in the queue `{}`", event.queue);
-        return (Outcome::Refused { fault: Fault::Unmatched, reason }, None);
+        return refused(Fault::Unmatched, reason);
     };
     if event.returned >= policy::RETURNS_MAX {
         let times = event.returned;
         let reason =
             format!("it was under way {times} times when the host or its connection ended");
-        return (Outcome::Refused { fault: Fault::Crash, reason }, None);
+        return refused(Fault::Crash, reason);
     }
+    let entered = tokio::select! {
+        biased;
+        // First, as it is nearly always ready at once.
+        entered = journal.enter(event, target.policy.attempts) => entered,
+        () = lost(receipt) => return None,
+    };
+    let entered = match entered {
+        Ok(entered) => entered,
+        Err(spent) => return refused(Fault::Crash, spent.reason()),
+    };
     let started = Instant::now();
     // A mistake of ours must not bring the event back without counting it.
-    let called = AssertUnwindSafe(plugin.call(event)).catch_unwind().await;
+    let called = entered.run(AssertUnwindSafe(plugin.call(event)).catch_unwind()).await;
     let outcome = called.unwrap_or_else(|_| {
         let reason = "the host panicked; please report it, with the log".to_owned();
         Outcome::Failed { fault: Fault::Host, reason }
     });
     let handler = (!matches!(outcome, Outcome::Refused { .. })).then(|| started.elapsed());
-    (outcome, handler)
+    Some((outcome, handler))
 }
 
 /// Publishes what the handler asked for; a publication that is not taken is a failed event.

@@ -2,6 +2,7 @@
 //! each plugin, and the consumers in step with them. Next: [`super::plan`].
 
 use super::idle::Idle;
+use super::journal::Journal;
 use super::plan::{self, Conflict};
 use super::{ConsumerStatus, Dispatcher, Paused};
 use crate::broker::{Broker, State};
@@ -11,7 +12,7 @@ use crate::plugin::{Loader, Plugin};
 use crate::telemetry::report;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -66,7 +67,22 @@ struct Load {
 impl Host {
     /// A host without plugins, on `broker`.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        let dispatcher = Dispatcher::new(broker.clone());
+        Self::with(broker, Journal::in_memory())
+    }
+
+    /// The same, and notes in `dir` what it is handling, so that an event which ends the host is
+    /// known to the next one with this `scope`: which broker and plugins they are hosts of. Without
+    /// a usable folder it notes nothing, and says so.
+    pub fn noting(broker: Arc<dyn Broker>, dir: &Path, scope: &str) -> Self {
+        let journal = Journal::open(dir, scope).unwrap_or_else(|cause| {
+            report::JournalUnusable { dir, cause: &cause }.emit();
+            Journal::in_memory()
+        });
+        Self::with(broker, journal)
+    }
+
+    fn with(broker: Arc<dyn Broker>, journal: Journal) -> Self {
+        let dispatcher = Dispatcher::new(broker.clone(), journal);
         Self { broker, dispatcher, idle: Idle::default(), state: Mutex::default() }
     }
 

@@ -9,6 +9,7 @@ mod desk;
 pub mod handle;
 pub mod host;
 pub mod idle;
+mod journal;
 pub mod moves;
 mod outbound;
 pub mod plan;
@@ -17,6 +18,7 @@ use crate::broker::{Broker, Counter, Status};
 use consumer::Consumer;
 pub use desk::Paused;
 use idle::Counted;
+use journal::Journal;
 use outbound::{Delayed, Outbound};
 use plan::Planned;
 use std::collections::{BTreeMap, HashMap};
@@ -33,9 +35,11 @@ pub struct Dispatcher {
 }
 
 /// What all consumers share.
-struct Shared {
+pub struct Shared {
     /// Publishes for them.
     outbound: Outbound,
+    /// What they are handling, for the host after this one.
+    journal: Journal,
     /// The events in flight.
     events: TaskTracker,
     /// Ends events that outlive the grace time.
@@ -72,9 +76,10 @@ pub struct ConsumerStatus {
 
 impl Dispatcher {
     /// No consumers yet, on `broker`.
-    pub fn new(broker: Arc<dyn Broker>) -> Self {
+    fn new(broker: Arc<dyn Broker>, journal: Journal) -> Self {
         let shared = Shared {
             outbound: Outbound::new(broker.clone()),
+            journal,
             events: TaskTracker::new(),
             kill: CancellationToken::new(),
             started: Instant::now(),
@@ -154,6 +159,7 @@ impl Dispatcher {
         let left = if settled.is_ok() { 0 } else { self.shared.events.len() };
         self.shared.kill.cancel();
         self.shared.events.wait().await;
+        self.shared.journal.close();
         left
     }
 

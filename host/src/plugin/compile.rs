@@ -63,7 +63,11 @@ impl Compiler {
     }
 }
 
-fn private_folder(dir: &Path) -> io::Result<()> {
+/// Makes the folder `dir`, if it is not there, and private to this user.
+///
+/// # Errors
+/// It can't be made, or is another user's.
+pub fn private_folder(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))

@@ -13,4 +13,5 @@ mod load;
 pub mod manifest;
 pub mod watch;
 
+pub use compile::private_folder;
 pub use load::{LoadError, Loader, Plugin};

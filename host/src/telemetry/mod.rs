@@ -2,6 +2,7 @@
 //! Next in the flow: [`crate::broker`]; to read on here, `report`.
 
 mod connection;
+mod crash;
 mod consumer;
 mod guest;
 pub mod log;

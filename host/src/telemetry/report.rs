@@ -9,6 +9,7 @@ pub use super::connection::{
     ConnectionUp,
 };
 pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, Gap};
+pub use super::crash::{HostWasEnded, JournalUnusable, SuspectHandled};
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
 pub use super::moves::{HeaderCut, MoveArrived, MoveFailed};
 pub use super::trouble::{remind, remind_of_all};

@@ -1,6 +1,7 @@
 //! The binary against a real RabbitMQ, in a virtual host of each test's own. Begin with connecting.rs.
 
 mod connecting;
+mod crash;
 mod faults;
 mod forgotten;
 mod headers;

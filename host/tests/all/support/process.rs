@@ -71,6 +71,12 @@ impl Place {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("plugins")).unwrap();
+        // Compiled once for all tests and all runs.
+        let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        std::fs::create_dir_all(&compiled).unwrap();
+        let cache = dir.path().join("cache/wabbit");
+        std::fs::create_dir_all(&cache).unwrap();
+        std::os::unix::fs::symlink(compiled, cache.join("compiled")).unwrap();
         Self { dir, env: Vec::new() }
     }
 
@@ -120,9 +126,7 @@ impl Place {
         for name in ["PATH", "LD_LIBRARY_PATH", "TMPDIR"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        // Compiled once for all tests and all runs.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        command.env("HOME", self.dir.path()).env("XDG_CACHE_HOME", target.join("cache"));
+        command.env("HOME", self.dir.path()).env("XDG_CACHE_HOME", self.path("cache"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
