@@ -4,12 +4,12 @@ use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::settings::{Global, Named, ask};
 use super::sources::{Bad, Sources};
-use crate::broker::Difference;
-use crate::dispatch::audit::facts::Facts;
+use crate::broker::{Broker, Difference};
+use crate::dispatch::audit::facts::{Extent, Facts};
 use crate::dispatch::audit::{Finding, Kind, findings};
 use crate::flow::Field;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The flags of `check`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,11 @@ impl Check {
         config.broker.urls.clone_from(&self.broker);
         let facts = match Named::read(&config.broker)? {
             Some(Named::Amqp(amqp)) => {
-                ask(amqp, async |broker| Facts::ask(broker, &loaded.subjects()).await).await?
+                let questions = async |broker: &dyn Broker| {
+                    let mut granted = BTreeSet::new();
+                    Facts::ask(broker, &loaded.subjects(), Extent::All, &mut granted).await
+                };
+                ask(amqp, questions).await?
             }
             Some(Named::Memory) | None => Facts::default(),
         };

@@ -10,6 +10,7 @@ mod publish;
 mod run;
 mod settings;
 mod sources;
+mod topology;
 mod wait_idle;
 
 pub use exit::Exit;
@@ -38,6 +39,7 @@ Examples:
   wabbit wait-idle --timeout 10m                       until the running host has processed all
   wabbit invoke plugins/orders.wasm --event order.json call one handler, no broker needed
   wabbit check plugins                                 what is wrong, before it runs
+  wabbit topology apply --broker amqp://localhost      declare what the plugins need
 
 Exit codes: 0 ok, 1 the thing asked about failed, 64 usage, 65 bad plugin or event file,
 69 broker not reachable, 77 not permitted, 78 configuration or topology mismatch";
@@ -52,6 +54,9 @@ enum Verb {
     Invoke(invoke::Invoke),
     /// Say what is wrong with plugins before they run
     Check(check::Check),
+    /// Plan, declare or export the exchanges, queues and bindings that plugins need
+    #[command(subcommand)]
+    Topology(topology::Topology),
     /// Show what a component imports and exports
     Inspect(inspect::Inspect),
     /// Publish one message, mandatory and confirmed
@@ -92,6 +97,7 @@ async fn execute(args: Args, output: &Output) -> Result<Exit, Failure> {
         Verb::Dev(dev) => dev.execute(&global, true).await,
         Verb::Invoke(invoke) => invoke.execute(&global, output).await,
         Verb::Check(check) => check.execute(&global, output).await,
+        Verb::Topology(topology) => topology.execute(&global, output).await,
         Verb::Inspect(inspect) => inspect.execute(output),
         Verb::Publish(publish) => publish.execute(&global, output).await,
         Verb::WaitIdle(wait) => wait.execute(&global, output).await,

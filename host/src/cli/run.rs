@@ -110,7 +110,7 @@ impl Run {
     }
 }
 
-fn no_broker() -> Failure {
+pub(super) fn no_broker() -> Failure {
     let hint = "give `--broker amqp://USER:PASSWORD@HOST/VHOST`, set AMQP_URL, or use \
                 `--broker memory:` for an embedded one";
     Failure::say(Exit::Mismatch, "no broker is named").hint(Some(hint))

@@ -4,9 +4,10 @@ use super::exit::{Exit, Failure};
 use super::settings::{layers, loader};
 use crate::config::Config;
 use crate::dispatch::audit::Subject;
-use crate::dispatch::plan;
+use crate::dispatch::plan::{self, Planned};
 use crate::plugin::watch::{Found, read_one, scan_once};
 use crate::plugin::{Plugin, catalogue};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Sources {
 pub struct Loaded {
     /// Those that a host would serve.
     pub good: Vec<Arc<Plugin>>,
+    /// The consumers that it would have, by queue.
+    pub planned: BTreeMap<String, Planned>,
     /// Those that it would refuse.
     pub bad: Vec<Bad>,
 }
@@ -60,12 +63,16 @@ impl Sources {
                 }
             }
         }
-        while let Err((plugin, conflict)) = plan::plan(&good) {
+        let planned = loop {
+            let (plugin, conflict) = match plan::plan(&good) {
+                Ok(planned) => break planned,
+                Err(conflict) => conflict,
+            };
             good.retain(|good: &Arc<Plugin>| *good.name != *plugin);
             let problems = vec![(conflict.to_string(), Some(conflict.hint().to_owned()))];
             bad.push(Bad { plugin, problems, exit: Exit::Mismatch });
-        }
-        Ok(Loaded { good, bad })
+        };
+        Ok(Loaded { good, planned, bad })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A running host: takes up what changes in the plugins folder, keeps the last good version of
 //! each plugin, and the consumers in step with them. Next: [`super::plan`].
 
+use super::audit::start::Auditor;
 use super::idle::Idle;
 use super::journal::Journal;
 use super::plan::{self, Conflict};
@@ -27,6 +28,7 @@ pub struct Host {
     pub(super) dispatcher: Dispatcher,
     pub(super) idle: Idle,
     state: Mutex<HostState>,
+    auditor: Arc<Auditor>,
 }
 
 #[derive(Default)]
@@ -42,6 +44,8 @@ struct HostState {
     stopping: bool,
     /// The plugins folder.
     folder: PathBuf,
+    /// Versions that nobody has judged yet.
+    unjudged: Vec<Arc<Plugin>>,
 }
 
 /// A plugin as it is seen from outside.
@@ -83,7 +87,8 @@ impl Host {
 
     fn with(broker: Arc<dyn Broker>, journal: Journal) -> Self {
         let dispatcher = Dispatcher::new(broker.clone(), journal);
-        Self { broker, dispatcher, idle: Idle::default(), state: Mutex::default() }
+        let (idle, state, auditor) = (Idle::default(), Mutex::default(), Arc::default());
+        Self { broker, dispatcher, idle, state, auditor }
     }
 
     /// The broker that it consumes from.
@@ -134,6 +139,9 @@ impl Host {
                     self.sweep();
                     report::remind();
                 }
+            }
+            if loads.is_empty() {
+                self.judge(&stop);
             }
         }
     }
@@ -240,6 +248,22 @@ impl Host {
         self.settle(&mut state);
     }
 
+    /// Judges the versions that are new, beside all else. Not while others are being loaded: they may
+    /// declare what these publish to.
+    fn judge(&self, stop: &CancellationToken) {
+        let mut state = self.state();
+        let new = std::mem::take(&mut state.unjudged);
+        let all: Vec<_> = state.catalogue.good.values().cloned().collect();
+        drop(state);
+        if !new.is_empty() {
+            let (auditor, broker) = (self.auditor.clone(), self.broker.clone());
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                stop.run_until_cancelled(auditor.judge(&*broker, &new, &all)).await;
+            });
+        }
+    }
+
     fn remove(&self, name: &str) {
         let mut state = self.state();
         let removed = state.catalogue.good.remove(name);
@@ -314,6 +338,7 @@ fn admit(state: &mut HostState, plugin: Arc<Plugin>, began: Instant) {
     }
     state.catalogue.troubles.remove(&name);
     state.claims.remove(&name);
+    state.unjudged.push(plugin.clone());
     state.catalogue.good.insert(name, plugin);
 }
 

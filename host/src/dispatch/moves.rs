@@ -146,7 +146,7 @@ pub fn delay_queue(delay: Duration, queue: &Queue) -> (String, bool) {
 /// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the
 /// routing key: that one is kept for the way back. One for each delay, so that a short delay never
 /// waits behind a long one, and of the same durability as the queue served.
-fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
+pub fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
     let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     let (name, durable) = delay_queue(delay, queue);
     let milliseconds = |ms: u64| Field::I64(i64::try_from(ms).unwrap_or(i64::MAX));

@@ -8,6 +8,7 @@ mod guest;
 pub mod log;
 pub mod metrics;
 mod moves;
+mod plugin;
 pub mod rarely;
 pub mod report;
 mod subscription;

@@ -6,6 +6,7 @@ use super::judge::{destination, needs};
 use crate::broker::{
     Access, Broker, Exchange, Item, Name, Queue, Refused, Seen, Server, TopologyError,
 };
+use crate::plugin::manifest::Subscription;
 use std::collections::BTreeSet;
 
 /// What is known of a broker; nothing by default.
@@ -19,21 +20,39 @@ pub struct Facts {
     pub refused: Vec<(Access, Refused)>,
 }
 
+/// How much is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything.
+    All,
+    /// What a host that runs does not find out, and say, by itself.
+    Untold,
+}
+
 impl Facts {
-    /// Asks `broker` for all that concerns `subjects`. Waits for its connections; whoever asks
-    /// limits how long.
+    /// Asks `broker` about `subjects`. Waits for its connection for a while. `granted` is what is known
+    /// to be permitted and is not asked again: each such question is a line in the broker's log.
     ///
     /// # Errors
-    /// The broker was lost on the way.
-    pub async fn ask(broker: &dyn Broker, subjects: &[Subject<'_>]) -> Result<Self, TopologyError> {
+    /// The broker is not there, or was lost on the way.
+    pub async fn ask(
+        broker: &dyn Broker,
+        subjects: &[Subject<'_>],
+        extent: Extent,
+        granted: &mut BTreeSet<Access>,
+    ) -> Result<Self, TopologyError> {
         let mut facts = Self::default();
-        for item in items(subjects) {
+        for item in items(subjects, extent) {
             facts.see(broker, item).await?;
         }
         let needs = subjects.iter().flat_map(|subject| needs(*subject));
+        let needs = needs.filter(|need| extent == Extent::All || !need.told);
         for access in needs.map(|need| need.access).collect::<BTreeSet<_>>() {
+            if granted.contains(&access) {
+                continue;
+            }
             match broker.may(&access).await {
-                Ok(None) => {}
+                Ok(None) => _ = granted.insert(access),
                 Ok(Some(refused)) => facts.refused.push((access, refused)),
                 Err(error) if is_away(broker) => return Err(error),
                 // What can't be asked is not a finding.
@@ -87,20 +106,24 @@ impl Facts {
     }
 }
 
-fn is_away(broker: &dyn Broker) -> bool {
+/// Whether a connection of `broker` was lost, so that there is no answer to be had.
+pub fn is_away(broker: &dyn Broker) -> bool {
     broker.health().links.iter().any(|link| !link.up && link.reason.is_some())
 }
 
-/// Everything that must be there, or be created.
-fn items(subjects: &[Subject<'_>]) -> Vec<Item> {
+/// What must be there, or be created.
+fn items(subjects: &[Subject<'_>], extent: Extent) -> Vec<Item> {
     let mut items = Vec::new();
     for subject in subjects {
-        for subscription in &subject.manifest.subscriptions {
-            let topology = &subscription.consume.topology;
+        for Subscription { consume, .. } in &subject.manifest.subscriptions {
+            let topology = &consume.topology;
             // An exclusive queue is there for its own connection alone.
-            let queues = topology.queues.iter().filter(|it| !it.exclusive && !it.name.is_empty());
-            items.extend(topology.exchanges.iter().cloned().map(Item::Exchange));
-            items.extend(queues.cloned().map(Item::Queue));
+            let shared = topology.queues.iter().filter(|it| !it.exclusive && !it.name.is_empty());
+            let told = |queue: &&Queue| extent == Extent::All || **queue == consume.queue;
+            items.extend(shared.filter(told).cloned().map(Item::Queue));
+            if extent == Extent::All {
+                items.extend(topology.exchanges.iter().cloned().map(Item::Exchange));
+            }
         }
         for grant in &subject.manifest.grants.publish {
             items.extend(destination(grant).map(|name| match name {

@@ -138,7 +138,7 @@ pub(super) struct Need {
     /// It is only needed if this is not there as it is.
     unless_there: Option<Queue>,
     /// See [`Finding::told`].
-    told: bool,
+    pub(super) told: bool,
 }
 
 /// What a plugin needs to be permitted.
@@ -200,13 +200,11 @@ fn to_consume(
     add(Access::Consume(called(&own.name)), "to consume", None, true);
 }
 
+/// The patterns of permissions are the same for queues and exchanges, which are called alike here.
 fn to_retry(name: String, add: &mut impl FnMut(Access, &'static str, Option<Queue>, bool)) {
     let waiting = "where retries wait";
     add(Access::Declare(Name::Queue(name.clone())), waiting, None, false);
-    add(Access::Declare(Name::Exchange(name.clone())), waiting, None, false);
     add(Access::Bind { exchange: name.clone(), queue: name.clone() }, waiting, None, false);
-    add(Access::Publish(name.clone()), waiting, None, false);
-    // Whoever declares a queue that dead-letters must be allowed to do by hand what it does.
-    add(Access::Consume(name), waiting, None, false);
+    add(Access::Publish(name), waiting, None, false);
     add(Access::Publish(String::new()), "by which retries come back", None, false);
 }

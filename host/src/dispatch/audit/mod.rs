@@ -1,14 +1,17 @@
 //! What is wrong with how plugins are set up, beyond what keeps them from loading: ways in which
 //! events get lost unnoticed, what is not at the broker as stated, and what the user may not do.
 //! [`facts`] asks the broker; [`findings`] is a pure function of the plugins and the answers. `check`
-//! prints what it finds and the host logs it. Next: [`traps`], [`judge`], then [`super::host`].
+//! prints what it finds, and [`start`] logs it. Next: [`traps`], [`judge`], then [`super::host`].
 
 pub mod facts;
 mod judge;
+pub mod start;
 mod traps;
 
 #[cfg(test)]
 mod tests;
+
+pub use judge::creates;
 
 use crate::broker::Difference;
 use crate::plugin::{

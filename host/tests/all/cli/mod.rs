@@ -5,6 +5,7 @@ mod check;
 mod invoke;
 mod publish;
 mod run;
+mod topology;
 mod wait_idle;
 
 use crate::support::process::Place;
@@ -14,7 +15,9 @@ async fn the_help_names_verbs_examples_and_exit_codes() {
     let place = Place::new();
     let help = place.wabbit(&["--help"]).await;
     let text = help.works();
-    for verb in ["run", "dev", "invoke", "check", "inspect", "publish", "wait-idle", "help"] {
+    for verb in
+        ["run", "dev", "invoke", "check", "topology", "inspect", "publish", "wait-idle", "help"]
+    {
         let listed = text.lines().any(|line| line.starts_with(&format!("  {verb} ")));
         assert!(listed, "`{verb}` is not listed:\n{text}");
         // `help help` is about `help`.

@@ -1,5 +1,6 @@
 //! The binary against a real RabbitMQ, in a virtual host of each test's own. Begin with connecting.rs.
 
+mod audit;
 mod connecting;
 mod crash;
 mod faults;

@@ -58,6 +58,10 @@ impl Broker {
         let answered = match method {
             "GET" => agent.get(url).header("authorization", authorization).call(),
             "DELETE" => agent.delete(url).header("authorization", authorization).call(),
+            "POST" => {
+                let request = agent.post(url).header("authorization", authorization);
+                request.header("content-type", "application/json").send(body.to_string())
+            }
             _ => agent.put(url).header("authorization", authorization).send(body.to_string()),
         };
         let mut answer = answered.expect("the management API");
