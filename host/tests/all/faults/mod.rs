@@ -33,11 +33,15 @@
 //! workload read the host's log by history.rs.
 
 mod connections;
+mod crash;
 mod guests;
 mod history;
+mod idle;
 #[allow(dead_code, reason = "the next rows use it")]
 mod nodes;
 mod oracle;
+mod order;
+mod reloads;
 mod report;
 #[allow(dead_code, reason = "the next rows use it")]
 mod run;

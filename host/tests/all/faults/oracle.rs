@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::run::{CONCURRENCY, PREFETCH};
-use super::workload::{Ledger, Number, number};
+use super::workload::{Ledger, Number, key, number};
 use super::{full, secs};
 use crate::support::rabbit::Vhost;
 use futures_util::StreamExt;
@@ -29,7 +29,7 @@ pub struct Evidence {
     pub reconnects: [usize; 2],
     pub ack_lost: usize,
     /// Of each consumer.
-    pub prefetch: Vec<u64>,
+    pub prefetch: Vec<u32>,
 }
 
 /// One effect of an event.
@@ -39,6 +39,10 @@ struct Effect {
     call: String,
     redelivered: bool,
     attempt: u64,
+    /// Which code made it.
+    build: String,
+    /// In the order in which they came.
+    place: usize,
 }
 
 /// The end of a run, counted.
@@ -70,12 +74,24 @@ pub struct Pass {
     pub gap: Option<Duration>,
     /// Whether the resident size can be compared.
     pub same_life: bool,
+    /// The most that an event may need.
+    pub attempts: u64,
+    /// Of each consumer, in the end.
+    pub prefetch: Vec<u32>,
 }
 
 impl Default for Pass {
     fn default() -> Self {
         let back = secs(5);
-        Self { losses: 0, publish_losses: 0, back, gap: None, same_life: true }
+        Self {
+            losses: 0,
+            publish_losses: 0,
+            back,
+            gap: None,
+            same_life: true,
+            attempts: 1,
+            prefetch: vec![PREFETCH],
+        }
     }
 }
 
@@ -85,11 +101,14 @@ impl Account {
         let (mut effects, mut unknown) = (BTreeMap::<_, Vec<_>>::new(), 0);
         let (mut dead, mut left) = (BTreeSet::new(), BTreeSet::new());
         for (queue, ready, _) in vhost.depths().await {
-            for (id, body) in take_all(vhost, &queue, ready).await {
+            for (place, (id, body)) in take_all(vhost, &queue, ready).await.into_iter().enumerate()
+            {
                 if queue == "effects" {
                     let seen: Value = serde_json::from_slice(&body).unwrap();
                     match seen["message-id"].as_str().and_then(number) {
-                        Some(number) => effects.entry(number).or_default().push(Effect::of(&seen)),
+                        Some(number) => {
+                            effects.entry(number).or_default().push(Effect::of(&seen, place));
+                        }
                         None => unknown += 1,
                     }
                     continue;
@@ -124,9 +143,10 @@ impl Account {
         report.expect(self.dead.is_empty(), format!("dead letters: {:?}", self.dead));
         report.expect(self.left.is_empty(), format!("still in a queue: {:?}", self.left));
         let attempts = self.effects.values().flatten().map(|effect| effect.attempt).max();
-        report.expect(attempts == Some(1), format!("an event had {attempts:?} attempts"));
+        let most = Some(pass.attempts);
+        report.expect(attempts == most, format!("an event had {attempts:?} attempts"));
         let prefetch = &self.evidence.prefetch;
-        report.expect(*prefetch == [u64::from(PREFETCH)], format!("prefetch {prefetch:?}"));
+        report.expect(*prefetch == pass.prefetch, format!("prefetch {prefetch:?}"));
         let panicked = self.evidence.log.iter().any(|line| line.to_string().contains("panicked"));
         report.expect(!panicked, "a panic in the log");
         let growth = self.evidence.growth;
@@ -139,6 +159,29 @@ impl Account {
         let least = if full() { 0.8 } else { 0.4 };
         report.expect(self.ratio >= least, format!("{:.2} of the rate before", self.ratio));
         self.report.finish();
+    }
+
+    /// Which code made each effect.
+    pub fn builds(&self) -> Vec<(Number, String)> {
+        let all = self.effects.iter();
+        let build = |(number, effect): (&Number, &Effect)| (*number, effect.build.clone());
+        all.flat_map(|(number, of)| of.iter().map(move |it| (number, it))).map(build).collect()
+    }
+
+    /// Events whose effect came before that of an earlier one with the same of so many keys; those
+    /// aside that came again by the broker or by their publisher.
+    pub fn out_of_order(&self, keys: u32) -> Vec<Number> {
+        let once = self.effects.iter().filter(|(number, effects)| {
+            let resent = self.evidence.ledger.resent.contains(number);
+            !resent && !effects.iter().any(|effect| effect.redelivered)
+        });
+        let places = once.map(|(number, effects)| (*number, effects[0].place));
+        let mut last = BTreeMap::<u32, usize>::new();
+        let wrong = places.filter(|(number, place)| {
+            let before = last.entry(key(*number, keys)).or_default();
+            std::mem::replace(before, (*before).max(*place)) > *place
+        });
+        wrong.map(|(number, _)| number).collect()
     }
 
     fn tell(&mut self, extra: usize, unexplained: usize, copies: usize) {
@@ -216,8 +259,10 @@ impl Account {
 }
 
 impl Effect {
-    fn of(seen: &Value) -> Self {
+    fn of(seen: &Value, place: usize) -> Self {
         Self {
+            place,
+            build: seen["build"].as_str().unwrap_or_default().into(),
             call: seen["call"]
                 .as_str()
                 .expect("a guest that says which call it is: `cargo xtask guests`")

@@ -17,6 +17,9 @@ pub const PREFETCH: u32 = 32;
 /// How many events are handled at once: the others wait inside the host.
 pub const CONCURRENCY: u32 = 8;
 
+/// All that the host says of each event.
+const LOG: &str = "info,wabbit=trace,lapin=off";
+
 /// A row's host and load.
 pub struct Plan {
     report: Report,
@@ -25,6 +28,9 @@ pub struct Plan {
     heartbeat: Option<Duration>,
     quorum: bool,
     during: Duration,
+    at_once: u32,
+    keys: u32,
+    subscription: String,
     steps: Vec<String>,
     manifest: String,
     toml: String,
@@ -45,6 +51,9 @@ impl Plan {
             heartbeat: None,
             quorum: false,
             during: Duration::ZERO,
+            at_once: CONCURRENCY,
+            keys: 0,
+            subscription: String::new(),
             steps: Vec::new(),
             manifest: String::new(),
             toml: String::new(),
@@ -54,6 +63,21 @@ impl Plan {
     /// How long the second third of the events takes the handlers.
     pub fn during(self, during: Duration) -> Self {
         Self { during, ..self }
+    }
+
+    /// How many events the subscription lets the host handle at once, if not [`CONCURRENCY`].
+    pub fn at_once(self, at_once: u32) -> Self {
+        Self { at_once, ..self }
+    }
+
+    /// Each event has one of so many keys in the header `key`, and some ask to come again.
+    pub fn keys(self, keys: u32) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// More of the subscription, e.g. `order-by`.
+    pub fn subscription(self, subscription: &str) -> Self {
+        Self { subscription: subscription.to_owned(), ..self }
     }
 
     /// Where the host is told that the broker is, e.g. at a proxy.
@@ -100,7 +124,7 @@ impl Plan {
         let urls: Vec<_> = self.addresses.iter().map(|it| url(it, &query)).collect();
         let flags: Vec<_> = urls.iter().flat_map(|url| ["--broker", url.as_str()]).collect();
         let place = Place::new()
-            .env("RUST_LOG", "info,wabbit=trace,lapin=off")
+            .env("RUST_LOG", LOG)
             .plugin("work", "scripted", &self.written())
             .file("wabbit.toml", &self.toml);
         let mut host = place.run_with(&flags).await;
@@ -111,7 +135,8 @@ impl Plan {
             urls: direct.iter().map(|address| url(address, "?heartbeat=5")).collect(),
             events: events(),
             during: self.during,
-            concurrency: CONCURRENCY,
+            concurrency: self.at_once,
+            keys: self.keys,
             steps: self.steps,
         };
         let thirds = load.thirds();
@@ -120,8 +145,9 @@ impl Plan {
         handled(&host, first).await;
         let (resident, began) = (host.resident(), SystemTime::now());
         workload.release();
-        let report = self.report;
-        let run = Run { vhost, host, workload, report, thirds, resident, began, over: None };
+        let (report, others) = (self.report, Vec::new());
+        let run =
+            Run { vhost, host, others, workload, report, thirds, resident, began, over: None };
         handled(&run.host, first + CONCURRENCY).await;
         run
     }
@@ -129,9 +155,9 @@ impl Plan {
     fn written(&self) -> String {
         let kind = if self.quorum { "type = \"quorum\"\n" } else { "" };
         format!(
-            "[[subscription]]\n{kind}prefetch = {PREFETCH}\nconcurrency = {CONCURRENCY}\n\
+            "[[subscription]]\n{kind}prefetch = {PREFETCH}\nconcurrency = {CONCURRENCY}\n{}\n\
              [retry]\ndelays = [\"50ms\"]\n[grants]\npublish = [\":effects\"]\n{}",
-            self.manifest
+            self.subscription, self.manifest
         )
     }
 }
@@ -155,6 +181,8 @@ fn settled_max() -> Duration {
 pub struct Run {
     pub vhost: Vhost,
     pub host: Wabbit,
+    /// More of the same, see [`Run::join`].
+    pub others: Vec<Wabbit>,
     pub workload: Workload,
     pub report: Report,
     thirds: [std::ops::Range<u32>; 3],
@@ -171,6 +199,17 @@ impl Run {
             self.over = Some(SystemTime::now());
             self.workload.release();
         }
+    }
+
+    /// Starts another host of the same plugin, on the same broker.
+    pub async fn join(&mut self) {
+        let manifest = self.host.place.path("plugins/work.toml");
+        let manifest = std::fs::read_to_string(manifest).unwrap();
+        let place = Place::new().env("RUST_LOG", LOG).plugin("work", "scripted", &manifest);
+        let mut other = place.run(&self.vhost.url).await;
+        other.keep_log(self.report.file(&format!("{}.log", self.others.len() + 2)));
+        other.ready().await;
+        self.others.push(other);
     }
 
     /// Waits until every event is settled, and counts. The fault is over, if it was not before.
@@ -191,9 +230,15 @@ impl Run {
         let ack_lost = self.host.metric("wabbit_ack_lost_total", &[]).await as usize;
         let code = self.host.terminate().await.code();
         self.report.expect(code == Some(0), format!("SIGTERM ends it with {code:?}"));
+        let mut log = self.host.log_lines();
+        for other in &mut self.others {
+            let code = other.terminate().await.code();
+            self.report.expect(code == Some(0), format!("SIGTERM ends another with {code:?}"));
+            log.extend(other.log_lines());
+        }
         let evidence = Evidence {
             ledger: self.workload.ledger(),
-            log: self.host.log_lines(),
+            log,
             began: self.began,
             over: self.over.unwrap_or(self.began),
             thirds: self.thirds.clone(),
@@ -225,12 +270,13 @@ impl Run {
     }
 
     /// The prefetch of each consumer.
-    async fn prefetch(&self) -> Vec<u64> {
+    async fn prefetch(&self) -> Vec<u32> {
         let args = ["list_consumers", "--formatter", "json", "-p", &self.vhost.name];
         let columns = ["queue_name", "prefetch_count"];
         let listed = self.vhost.broker.ctl(&[&args[..], &columns].concat()).await;
         let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
         let ours = listed.iter().filter(|consumer| consumer["queue_name"] == "work");
-        ours.filter_map(|consumer| consumer["prefetch_count"].as_u64()).collect()
+        let prefetch = |consumer: &serde_json::Value| consumer["prefetch_count"].as_u64();
+        ours.filter_map(prefetch).filter_map(|count| count.try_into().ok()).collect()
     }
 }

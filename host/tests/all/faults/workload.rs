@@ -3,7 +3,9 @@
 //! recorded. Next: oracle.rs.
 
 use super::{ms, secs};
+use crate::support::rabbit::table;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::AMQPValue;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm,
 };
@@ -32,6 +34,12 @@ pub fn number(id: &str) -> Option<Number> {
     id.strip_prefix('e')?.parse().ok()
 }
 
+/// Which of so many keys an event has.
+pub fn key(number: Number, keys: u32) -> u32 {
+    // Not one after the other.
+    (number.wrapping_mul(2_654_435_761) >> 16) % keys.max(1)
+}
+
 /// What is published, and how.
 pub struct Load {
     /// Where the broker is: one after the other until one answers.
@@ -42,6 +50,8 @@ pub struct Load {
     pub during: Duration,
     /// How many events are handled at once.
     pub concurrency: u32,
+    /// If there are keys, each event has one in the header `key`, and some events ask to come again.
+    pub keys: u32,
     /// The steps of an event before its effect, for the scripted guest.
     pub steps: Vec<String>,
 }
@@ -58,11 +68,14 @@ impl Load {
         self.during * self.concurrency / (self.events / 3)
     }
 
-    fn body(&self, slow: bool) -> Vec<u8> {
+    fn body(&self, number: Number, slow: bool) -> Vec<u8> {
+        let again = "ok-from:2".to_owned();
+        let again = Some(again).filter(|_| self.keys > 0 && number % 41 == 7);
         let sleep = format!("sleep:{}", self.sleep().as_millis());
         let slow = Some(sleep).filter(|_| slow && !self.during.is_zero());
         let effect = "report:event::effects".to_owned();
-        let steps: Vec<_> = slow.into_iter().chain(self.steps.clone()).chain([effect]).collect();
+        let steps: Vec<_> =
+            again.into_iter().chain(slow).chain(self.steps.clone()).chain([effect]).collect();
         serde_json::to_vec(&steps).unwrap()
     }
 }
@@ -147,7 +160,6 @@ impl Publisher {
             if released.wait_for(|thirds| *thirds > nth).await.is_err() {
                 return;
             }
-            let body = self.load.body(nth == 1);
             let numbers: Vec<_> = third.collect();
             let batches = numbers.chunks(BATCH);
             // Twice as fast as it is handled: there is always something waiting.
@@ -156,17 +168,17 @@ impl Publisher {
             for batch in batches {
                 sleep_until(due).await;
                 due += pause;
-                self.publish(batch, &body).await;
+                self.publish(batch, nth == 1).await;
             }
         }
     }
 
     /// Publishes until all is confirmed.
-    async fn publish(&mut self, batch: &[Number], body: &[u8]) {
+    async fn publish(&mut self, batch: &[Number], slow: bool) {
         let mut waiting = batch.to_vec();
         while !waiting.is_empty() {
             let channel = self.channel().await;
-            let (confirmed, well) = self.send(&channel, &waiting, body).await;
+            let (confirmed, well) = self.send(&channel, &waiting, slow).await;
             self.ledger.lock().unwrap().acknowledged.extend(&confirmed);
             waiting.retain(|number| !confirmed.contains(number));
             if !well {
@@ -183,14 +195,14 @@ impl Publisher {
         &mut self,
         channel: &Channel,
         numbers: &[Number],
-        body: &[u8],
+        slow: bool,
     ) -> (BTreeSet<Number>, bool) {
         let mut confirms = Vec::new();
         let mut well = true;
         for number in numbers {
             let again = !self.uncertain.insert(*number);
             self.ledger.lock().unwrap().sends(*number, again);
-            match timeout(CONFIRM_MAX, publish(channel, *number, body)).await {
+            match timeout(CONFIRM_MAX, publish(channel, &self.load, *number, slow)).await {
                 Ok(Ok(confirm)) => confirms.push((*number, confirm)),
                 _ => {
                     well = false;
@@ -260,13 +272,19 @@ async fn connect(url: &str) -> lapin::Result<(Connection, Channel)> {
 
 async fn publish(
     channel: &Channel,
+    load: &Load,
     number: Number,
-    body: &[u8],
+    slow: bool,
 ) -> lapin::Result<PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = BasicProperties::default()
+    let mut properties = BasicProperties::default()
         .with_delivery_mode(2)
         .with_message_id(id(number).into())
         .with_content_type("application/json".into());
-    channel.basic_publish("".into(), "work".into(), options, body, properties).await
+    if load.keys > 0 {
+        let key = AMQPValue::LongUInt(key(number, load.keys));
+        properties = properties.with_headers(table(&[("key", key)]));
+    }
+    let body = load.body(number, slow);
+    channel.basic_publish("".into(), "work".into(), options, &body, properties).await
 }
