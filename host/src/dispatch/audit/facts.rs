@@ -45,6 +45,9 @@ impl Facts {
         for item in items(subjects, extent) {
             facts.see(broker, item).await?;
         }
+        for exchange in facts.dead_letter_exchanges() {
+            facts.see(broker, Item::Exchange(any_exchange(exchange))).await?;
+        }
         let needs = subjects.iter().flat_map(|subject| needs(*subject));
         let needs = needs.filter(|need| extent == Extent::All || !need.told);
         for access in needs.map(|need| need.access).collect::<BTreeSet<_>>() {
@@ -98,6 +101,19 @@ impl Facts {
             Ok(Seen::There(Some(Item::Queue(queue)))) => Some(queue.clone()),
             _ => None,
         }
+    }
+
+    /// Where the queues that were seen, or are to be, have the broker dead-letter to.
+    fn dead_letter_exchanges(&self) -> BTreeSet<String> {
+        let queue = |(asked, seen): &(Item, Result<Seen, TopologyError>)| match (asked, seen) {
+            (_, Ok(Seen::There(Some(Item::Queue(queue))))) | (Item::Queue(queue), _) => {
+                let exchange = queue.arguments.get("x-dead-letter-exchange")?.as_text()?;
+                // The default exchange is always there.
+                (!exchange.is_empty()).then(|| exchange.to_owned())
+            }
+            _ => None,
+        };
+        self.seen.iter().filter_map(queue).collect()
     }
 
     /// What the user lacks for `access`.

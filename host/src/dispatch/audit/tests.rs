@@ -189,6 +189,18 @@ fn what_is_there_must_be_as_stated() {
 }
 
 #[test]
+fn a_dead_letter_exchange_that_is_not_there_is_a_way_to_lose_events() {
+    let dead = Exchange { name: "dead".into(), kind: None, durable: true, auto_delete: false };
+    let text = "[[subscription]]\narguments = { x-dead-letter-exchange = \"dead\" }\n";
+    let declared = format!("{text}bindings = [{{ exchange = \"dead\", type = \"fanout\" }}]\n");
+    let absent = sees(Item::Exchange(dead.clone()), Seen::Absent);
+    says(text, &absent, &["Loses: the dead-letter exchange `dead` of the queue `orders`"]);
+    says(&declared, &absent, &[]);
+    says(text, &sees(Item::Exchange(dead), Seen::There(None)), &[]);
+    says(text, &Facts::default(), &[]);
+}
+
+#[test]
 fn what_another_plugin_declares_may_be_published_to() {
     let publishes = manifest("[grants]\npublish = [\"shop:#\", \":bills\"]");
     let declares = manifest(

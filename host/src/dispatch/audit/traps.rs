@@ -2,8 +2,9 @@
 //! name is a note; what happens by a default is an error. Next: [`super::judge`].
 
 use super::facts::Facts;
+use super::judge::creates;
 use super::{Finding, Kind, Subject};
-use crate::broker::{ConsumerTimeout, Features, Mode, Queue, QueueType};
+use crate::broker::{Consume, ConsumerTimeout, Features, Item, Mode, Name, Queue, QueueType};
 use crate::flow::Field;
 use crate::plugin::manifest::Subscription;
 use crate::policy::{Policy, RETURNS_MAX};
@@ -17,6 +18,7 @@ struct Case<'a> {
     queue: Queue,
     /// The broker's; none are known without one.
     features: Option<Features>,
+    facts: &'a Facts,
 }
 
 /// How long RabbitMQ lets a consumer hold an event, unless it is told otherwise.
@@ -32,10 +34,11 @@ pub(super) fn find(
     let stated = &subscription.consume.queue;
     let queue = facts.queue(stated).unwrap_or_else(|| stated.clone());
     let features = facts.server.as_ref().map(|server| server.features);
-    let case = Case { subject, subscription, queue, features };
+    let case = Case { subject, subscription, queue, features, facts };
     let rules = [
         overflow,
         age,
+        dead_letter_exchange,
         delivery_limit,
         consumer_timeout,
         order,
@@ -89,6 +92,24 @@ fn age(case: &Case<'_>) -> Option<Finding> {
         format!("the queue `{}` forgets events that wait longer than {age}", case.queue.name);
     let hint = format!("leave `x-message-ttl` out, or {}", case.keep_them());
     Some(case.says(Kind::Loses, problem, hint))
+}
+
+/// A queue that dead-letters to nowhere, which RabbitMQ does without a word.
+fn dead_letter_exchange(case: &Case<'_>) -> Option<Finding> {
+    let name = case.argument("x-dead-letter-exchange")?.as_text()?;
+    let Consume { topology, mode, .. } = &case.subscription.consume;
+    let mut exchanges = topology.exchanges.iter().cloned().map(Item::Exchange);
+    let is_it = |item: Item| item.name().text() == name && creates(&item, *mode);
+    let absent = case.facts.is_there(&Name::Exchange(name.to_owned())) == Some(false);
+    if !absent || exchanges.any(is_it) {
+        return None;
+    }
+    let problem = format!(
+        "the dead-letter exchange `{name}` of the queue `{}` does not exist: what the broker \
+         dead-letters is gone",
+        case.queue.name
+    );
+    Some(case.says(Kind::Loses, problem, "create it, with a queue bound to it"))
 }
 
 /// A quorum queue that gives up before the host makes a dead letter of it.

@@ -186,12 +186,18 @@ async fn a_queue_is_judged_as_it_is_and_publications_must_have_somewhere_to_go()
     let manifest =
         "[grants]\npublish = [\"nowhere:#\", \"else:#\", \":other\"]\n[limits]\ntimeout = \"1h\"\n";
     let declares = "[[subscription]]\nbindings = [{ exchange = \"else\", type = \"fanout\" }]\n";
-    let place = Place::new().plugin("there", "noop", manifest).plugin("other", "noop", declares);
+    let dead = [("x-dead-letter-exchange", AMQPValue::LongString("dead".into()))];
+    vhost.queue("limited", &dead).await;
+    let place = Place::new()
+        .plugin("there", "noop", manifest)
+        .plugin("limited", "noop", "")
+        .plugin("other", "noop", declares);
     let found = place.wabbit(&["check", "--broker", &vhost.url]).await;
     assert_eq!(found.code, 78, "{found:?}");
     for text in [
         "other: ok",
         "there: the queue `there` forgets events that wait longer than 1m",
+        "limited: the dead-letter exchange `dead` of the queue `limited` does not exist",
         "there: exchange `nowhere`, which it may publish to, does not exist",
         "there: the handler's `timeout` is 1h, and the broker closes the channel",
     ] {
