@@ -46,8 +46,8 @@ fn ways_to_lose_events_are_found_in_a_manifest() {
         ("", &[]),
         ("topology = \"verify\"", &[]),
         ("topology = \"off\"", &["Note: `topology = \"off\"`: nobody looks whether dead letters"]),
-        ("arguments = { x-max-length = 9 }", &["Loses: the queue `orders` forgets its oldest"]),
-        ("arguments = { x-max-length-bytes = 9 }", &["Loses: the queue `orders` forgets"]),
+        ("arguments = { x-max-length = 9 }", &["Note: the queue `orders` forgets its oldest"]),
+        ("arguments = { x-max-length-bytes = 9 }", &["Note: the queue `orders` forgets"]),
         ("arguments = { x-max-length = 9, x-overflow = \"drop-head\" }", &["Note: the queue"]),
         ("arguments = { x-max-length = 9, x-dead-letter-exchange = \"\" }", &[]),
         (

@@ -58,15 +58,11 @@ fn overflow(case: &Case<'_>) -> Option<Finding> {
     let retried = case.subject.retries_by_delay(case.subscription);
     match case.argument("x-overflow").and_then(Field::as_text) {
         Some("drop-head") | None if case.has_dead_letter_exchange() => None,
-        Some("drop-head") => Some(case.says(
+        // A limit was asked for, and this is what limits do.
+        Some("drop-head") | None => Some(case.says(
             Kind::Note,
             format!("the queue `{queue}` forgets its oldest events when `{limit}` is reached"),
             case.keep_them(),
-        )),
-        None => Some(case.says(
-            Kind::Loses,
-            format!("the queue `{queue}` forgets its oldest events when `{limit}` is reached"),
-            format!("{}; or `x-overflow = \"drop-head\"` to say so by name", case.keep_them()),
         )),
         Some("reject-publish-dlx") if case.has_dead_letter_exchange() => None,
         Some(overflow @ ("reject-publish" | "reject-publish-dlx")) if retried => Some(case.says(

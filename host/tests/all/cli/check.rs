@@ -111,13 +111,13 @@ async fn a_topology_is_compared_and_nothing_is_created() {
 #[tokio::test]
 async fn ways_to_lose_events_are_an_error_and_what_was_asked_for_a_warning() {
     let place = Place::new()
-        .plugin("bounded", "noop", "[[subscription]]\narguments = { x-max-length = 9 }\n")
+        .plugin("bounded", "noop", "[[subscription]]\narguments = { x-message-ttl = 9000 }\n")
         .plugin("passing", "noop", "[[subscription]]\nqueue = \"\"\n");
     let found = place.wabbit(&["check"]).await;
     assert_eq!(found.code, 78, "{found:?}");
     for text in [
-        "bounded: the queue `bounded` forgets its oldest events when `x-max-length` is reached\n",
-        "  hint: add `x-dead-letter-exchange = \"\"` and `x-dead-letter-routing-key = \"bounded.dlq\"`",
+        "bounded: the queue `bounded` forgets events that wait longer than 9s\n",
+        "  hint: leave `x-message-ttl` out, or add `x-dead-letter-exchange = \"\"`",
         "passing: ok\npassing: warning: a queue that the server names goes with its connection",
     ] {
         assert!(found.stdout.contains(text), "no `{text}`: {found:#?}");
