@@ -21,6 +21,10 @@ const CARRY_MAX: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// A quorum queue says no while it has no leader, which is over in seconds; one that is full says no
+/// for longer, and that is for the policy to judge.
+const NACKED_MAX: Duration = Duration::from_secs(10);
+
 /// How often the log says of one target that no event can be moved there.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
@@ -55,21 +59,38 @@ impl Outbound {
     }
 
     /// Publishes what a handler asked for, and waits for the confirms. A connection that was lost
-    /// before its confirm is no refusal: it is published again, with the same message-id.
+    /// before its confirm is no refusal, and neither is a nack at first: it is published again, with
+    /// the same message-id.
     ///
     /// # Errors
     /// The first publication that the broker does not take.
     pub async fn publish(&self, publications: &[Publication]) -> Result<(), PublishError> {
         for publication in publications {
-            loop {
-                match self.broker.publish(publication.clone()).await {
-                    Ok(()) => break,
-                    Err(PublishError::Lost(_)) => tokio::time::sleep(PAUSE_MIN).await,
-                    Err(refused) => return Err(refused),
-                }
-            }
+            self.publish_one(publication).await?;
         }
         Ok(())
+    }
+
+    async fn publish_one(&self, publication: &Publication) -> Result<(), PublishError> {
+        let mut nacked_since = None;
+        loop {
+            let error = match self.broker.publish(publication.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match &error {
+                PublishError::Lost(_) => nacked_since = None,
+                PublishError::Nacked => {
+                    if nacked_since.get_or_insert_with(Instant::now).elapsed() > NACKED_MAX {
+                        return Err(error);
+                    }
+                }
+                _ => return Err(error),
+            }
+            let message_id = publication.properties.message_id.as_deref().unwrap_or_default();
+            tracing::debug!(message_id, "publishing again: {error}");
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
     }
 
     /// The delay queues that moves have gone to, and when, by their names.

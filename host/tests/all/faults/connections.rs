@@ -56,23 +56,32 @@ async fn only(row: &'static str, role: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reset_in_the_middle_of_a_frame() {
+    struck("connection reset in the middle of a frame, 50 times", &[Blow::ResetInFrame]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long"]
+async fn ended_by_the_network() {
+    struck("connection ended or reset by the network, 50 times", &[Blow::Close, Blow::Reset]).await;
+}
+
+async fn struck(row: &'static str, blows: &[Blow]) {
     let times = if full() { 50 } else { 10 };
     let proxy = Proxy::new(Broker::shared().address).await;
     proxy.open();
-    let row = "connection reset in the middle of a frame, 50 times";
     let plan = Plan::new(row).at([proxy.address.to_string()]).during(ms(500) * times as u32);
-    let run = plan.start().await;
+    let mut run = plan.start().await;
     while proxy.landed() < times {
         let before = proxy.landed();
-        proxy.strike(Blow::ResetInFrame);
+        proxy.strike(blows[before % blows.len()]);
         while proxy.landed() == before {
             sleep(ms(5)).await;
         }
-        sleep(ms(run.report.random.clone().u64(100..500))).await;
+        sleep(ms(run.report.random.u64(100..500))).await;
     }
     let mut account = run.account().await;
-    let counted: usize = account.evidence.reconnects.iter().sum();
-    account.report.note(format!("{} connections reset, {counted} counted", proxy.landed()));
     let losses = proxy.landed();
+    let counted: usize = account.evidence.reconnects.iter().sum();
+    account.report.note(format!("{losses} connections ended, {counted} of them were up"));
     account.passes(&Pass { losses, publish_losses: losses, ..Pass::default() });
 }

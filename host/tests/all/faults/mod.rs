@@ -32,18 +32,21 @@
 //! Begin with run.rs; workload.rs publishes, oracle.rs judges, report.rs tells. Rows without the
 //! workload read the host's log by history.rs.
 
+mod access;
+mod brokers;
+mod cluster;
 mod connections;
 mod crash;
 mod guests;
 mod history;
+mod hosts;
 mod idle;
-#[allow(dead_code, reason = "the next rows use it")]
+mod network;
 mod nodes;
 mod oracle;
 mod order;
 mod reloads;
 mod report;
-#[allow(dead_code, reason = "the next rows use it")]
 mod run;
 mod secrets;
 mod settling;

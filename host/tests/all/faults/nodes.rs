@@ -32,6 +32,15 @@ impl Nodes {
         Broker::of(&self[number])
     }
 
+    /// Waits until all are well, and members of one cluster.
+    pub async fn whole(&mut self) {
+        let count = self.len().to_string();
+        for number in 0..self.len() {
+            self[number].wait_ready().unwrap();
+            self.broker(number).ctl(&["await_online_nodes", &count]).await;
+        }
+    }
+
     /// The address of each.
     pub fn addresses(&self) -> Vec<String> {
         self.iter().map(|node| Broker::of(node).address).collect()
@@ -54,7 +63,9 @@ pub async fn hurt() -> Nodes {
 
 /// The three nodes of a cluster.
 pub async fn cluster() -> Nodes {
-    ready(&CLUSTER, Node::start_cluster).await
+    let mut nodes = ready(&CLUSTER, Node::start_cluster).await;
+    nodes.whole().await;
+    nodes
 }
 
 async fn ready(

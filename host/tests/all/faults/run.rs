@@ -27,13 +27,14 @@ pub struct Plan {
     addresses: Vec<String>,
     heartbeat: Option<Duration>,
     quorum: bool,
+    events: u32,
     during: Duration,
     at_once: u32,
     keys: u32,
     subscription: String,
-    steps: Vec<String>,
-    manifest: String,
-    toml: String,
+    queues: Vec<String>,
+    /// Names and manifests.
+    others: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -50,14 +51,19 @@ impl Plan {
             broker,
             heartbeat: None,
             quorum: false,
+            events: events(),
             during: Duration::ZERO,
             at_once: CONCURRENCY,
             keys: 0,
             subscription: String::new(),
-            steps: Vec::new(),
-            manifest: String::new(),
-            toml: String::new(),
+            queues: Vec::new(),
+            others: Vec::new(),
         }
+    }
+
+    /// Other than [`events`], where the fault lets only few through.
+    pub fn events(self, events: u32) -> Self {
+        Self { events, ..self }
     }
 
     /// How long the second third of the events takes the handlers.
@@ -95,19 +101,15 @@ impl Plan {
         Self { quorum: true, ..self }
     }
 
-    /// Steps of each event before its effect.
-    pub fn steps(self, steps: &[&str]) -> Self {
-        Self { steps: steps.iter().map(|step| (*step).to_owned()).collect(), ..self }
+    /// Queues that are there before the host.
+    pub fn before(self, queues: &[&str]) -> Self {
+        Self { queues: queues.iter().map(|queue| (*queue).to_owned()).collect(), ..self }
     }
 
-    /// More of the manifest, e.g. `[limits]`.
-    pub fn manifest(self, manifest: &str) -> Self {
-        Self { manifest: manifest.to_owned(), ..self }
-    }
-
-    /// The host's configuration.
-    pub fn toml(self, toml: &str) -> Self {
-        Self { toml: toml.to_owned(), ..self }
+    /// Another plugin of the same guest, which has nothing to do with the workload.
+    pub fn other(mut self, name: &str, manifest: &str) -> Self {
+        self.others.push((name.to_owned(), manifest.to_owned()));
+        self
     }
 
     /// Starts it. Returns when the first third of the events is handled and the second under way.
@@ -116,6 +118,9 @@ impl Plan {
         let kind = ("x-queue-type", AMQPValue::LongString("quorum".into()));
         let arguments = if self.quorum { vec![kind] } else { Vec::new() };
         vhost.queue("effects", &arguments).await;
+        for queue in &self.queues {
+            vhost.queue(queue, &arguments).await;
+        }
         let heartbeat = self.heartbeat.map(|every| format!("?heartbeat={}", every.as_secs()));
         let url = |address: &String, query: &str| {
             format!("amqp://guest:guest@{address}/{}{query}", vhost.name)
@@ -123,21 +128,21 @@ impl Plan {
         let query = heartbeat.unwrap_or_default();
         let urls: Vec<_> = self.addresses.iter().map(|it| url(it, &query)).collect();
         let flags: Vec<_> = urls.iter().flat_map(|url| ["--broker", url.as_str()]).collect();
-        let place = Place::new()
-            .env("RUST_LOG", LOG)
-            .plugin("work", "scripted", &self.written())
-            .file("wabbit.toml", &self.toml);
+        let mut place =
+            Place::new().env("RUST_LOG", LOG).plugin("work", "scripted", &self.written());
+        for (name, manifest) in &self.others {
+            place = place.plugin(name, "scripted", manifest);
+        }
         let mut host = place.run_with(&flags).await;
         host.keep_log(self.report.file("log"));
         host.ready().await;
         let direct = if self.quorum { self.addresses } else { vec![self.broker.address] };
         let load = Load {
             urls: direct.iter().map(|address| url(address, "?heartbeat=5")).collect(),
-            events: events(),
+            events: self.events,
             during: self.during,
             concurrency: self.at_once,
             keys: self.keys,
-            steps: self.steps,
         };
         let thirds = load.thirds();
         let workload = Workload::start(load);
@@ -156,8 +161,8 @@ impl Plan {
         let kind = if self.quorum { "type = \"quorum\"\n" } else { "" };
         format!(
             "[[subscription]]\n{kind}prefetch = {PREFETCH}\nconcurrency = {CONCURRENCY}\n{}\n\
-             [retry]\ndelays = [\"50ms\"]\n[grants]\npublish = [\":effects\"]\n{}",
-            self.subscription, self.manifest
+             [retry]\ndelays = [\"50ms\"]\n[grants]\npublish = [\":effects\"]\n",
+            self.subscription
         )
     }
 }
@@ -165,7 +170,7 @@ impl Plan {
 /// Waits until the host has handled so many events.
 async fn handled(host: &Wabbit, count: u32) {
     let began = Instant::now();
-    let label = ["outcome=\"ok\""];
+    let label = ["outcome=\"ok\"", "plugin=\"work\""];
     while host.metric("wabbit_outcomes_total", &label).await < f64::from(count) {
         assert!(began.elapsed() < settled_max(), "{count} events are not handled");
         sleep(LOOK).await;
@@ -257,9 +262,8 @@ impl Run {
             let idle = self.host.metric("wabbit_inflight", &[]).await == 0.0;
             if idle && self.vhost.count("work").await == 0 {
                 let depths = self.vhost.depths().await;
-                let rest = depths.iter().filter(|(name, ..)| {
-                    !matches!(name.as_str(), "effects" | "work.dlq" | "work.unmatched")
-                });
+                let moves = |name: &str| name == "work" || name.starts_with("wabbit.delay.");
+                let rest = depths.iter().filter(|(name, ..)| moves(name));
                 if rest.map(|(_, ready, unsettled)| ready + unsettled).sum::<u64>() == 0 {
                     return true;
                 }

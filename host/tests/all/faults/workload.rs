@@ -52,8 +52,6 @@ pub struct Load {
     pub concurrency: u32,
     /// If there are keys, each event has one in the header `key`, and some events ask to come again.
     pub keys: u32,
-    /// The steps of an event before its effect, for the scripted guest.
-    pub steps: Vec<String>,
 }
 
 impl Load {
@@ -74,8 +72,7 @@ impl Load {
         let sleep = format!("sleep:{}", self.sleep().as_millis());
         let slow = Some(sleep).filter(|_| slow && !self.during.is_zero());
         let effect = "report:event::effects".to_owned();
-        let steps: Vec<_> =
-            again.into_iter().chain(slow).chain(self.steps.clone()).chain([effect]).collect();
+        let steps: Vec<_> = again.into_iter().chain(slow).chain([effect]).collect();
         serde_json::to_vec(&steps).unwrap()
     }
 }

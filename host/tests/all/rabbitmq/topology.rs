@@ -54,33 +54,6 @@ async fn a_missing_permission_stops_one_subscription_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_deleted_queue_is_made_anew_or_waited_for_as_stated() {
-    let vhost = Vhost::new().await;
-    vhost.queue("out", &[]).await;
-    for queue in ["kept", "kept.dlq"] {
-        vhost.queue(queue, &[]).await;
-    }
-    let kept = format!("[[subscription]]\nqueue = \"kept\"\ntopology = \"verify\"\n{SCRIPTED}");
-    let place = Place::new().plugin("made", "scripted", SCRIPTED).plugin("kept", "scripted", &kept);
-    let host = place.run(&vhost.url).await;
-    host.ready().await;
-    vhost.delete("made").await;
-    vhost.delete("kept").await;
-    host.unready(&["queue `kept`", "does not exist", "hint: create it"]).await;
-    // Publishing is mandatory: it works as soon as the queue is there again.
-    eventually("the queue `made`", async || {
-        (host.publish("", "made", &work(0, "anew")).await.code == 0).then_some(())
-    })
-    .await;
-    assert_eq!(body(&vhost.next("out").await), "anew");
-    eventually("one reason", async || (host.reasons().await.len() == 1).then_some(())).await;
-    vhost.queue("kept", &[]).await;
-    host.ready().await;
-    vhost.publish("", "kept", &work(0, "found")).await;
-    assert_eq!(body(&vhost.next("out").await), "found");
-}
-
-#[tokio::test]
 async fn a_queue_named_by_the_server_is_another_one_after_a_reconnect() {
     let vhost = Vhost::new().await;
     vhost.queue("out", &[]).await;

@@ -26,7 +26,6 @@ impl Broker {
     }
 
     /// A private one.
-    #[allow(dead_code, reason = "the next rows use it")]
     pub fn of(node: &Node) -> Self {
         let (management, rabbitmqctl) = (node.management_url(), node.rabbitmqctl());
         Self { address: address_in(&node.amqp_url()), management, rabbitmqctl }

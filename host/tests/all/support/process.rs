@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -206,7 +206,6 @@ struct Log(Arc<Mutex<Vec<String>>>);
 /// A running host. Dropping it kills it.
 pub struct Wabbit {
     pub place: Place,
-    #[allow(dead_code, reason = "the next rows use it")]
     args: Vec<String>,
     child: Child,
     log: Log,
@@ -233,7 +232,6 @@ impl Drop for Wabbit {
 impl Wabbit {
     /// Starts it anew after its end, as it was started; its log goes on. Returns when its admin
     /// address answers.
-    #[allow(dead_code, reason = "the next rows use it")]
     pub async fn again(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -372,6 +370,20 @@ impl Wabbit {
             let lines = self.log.0.lock().unwrap();
             let line = lines.iter().find(|line| texts.iter().all(|text| line.contains(text)))?;
             serde_json::from_str(line).ok()
+        })
+        .await
+    }
+
+    /// When it has received an event for the first time after `began`.
+    pub async fn received_after(&self, began: SystemTime) -> SystemTime {
+        eventually("a delivery", async || {
+            let log = self.log.0.lock().unwrap();
+            let received = log.iter().filter(|line| line.contains("\"message\":\"received\""));
+            let times = received.rev().filter_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                humantime::parse_rfc3339(line["timestamp"].as_str()?).ok()
+            });
+            times.take_while(|at| *at >= began).last()
         })
         .await
     }

@@ -40,7 +40,6 @@ pub enum Blow {
     /// As by a peer that closes.
     Close,
     /// By RST, at once.
-    #[allow(dead_code, reason = "the next rows use it")]
     Reset,
     /// By RST, once a frame is under way, which arrives in part.
     ResetInFrame,
@@ -66,7 +65,12 @@ pub struct Proxy {
 impl Proxy {
     /// A closed one, to the address `target`.
     pub async fn new(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// The same, at this address.
+    pub async fn at(address: SocketAddr, target: String) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (attempts, landed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let weather = Weather::default();
@@ -90,7 +94,6 @@ impl Proxy {
     }
 
     /// Changes the weather.
-    #[allow(dead_code, reason = "the next rows use it")]
     pub fn weather(&self, change: impl FnOnce(&mut Weather)) {
         self.state.send_modify(|state| change(&mut state.weather));
     }
