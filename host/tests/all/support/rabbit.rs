@@ -9,7 +9,7 @@ use lapin::options::{
     QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind, Queue};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -142,9 +142,18 @@ impl Vhost {
 
     /// How many messages are ready in a queue: the truth, at once.
     pub async fn count(&self, queue: &str) -> u32 {
+        self.passive(queue).await.message_count()
+    }
+
+    /// How many consumers a queue has: the truth, at once.
+    pub async fn consumers(&self, queue: &str) -> u32 {
+        self.passive(queue).await.consumer_count()
+    }
+
+    async fn passive(&self, queue: &str) -> Queue {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default());
-        declared.await.unwrap().message_count()
+        declared.await.unwrap()
     }
 
     /// Waits until so many messages are ready in a queue.
