@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod arrival;
+mod delayed_retry;
 mod census;
 pub mod memory;
 mod survey;
@@ -12,6 +13,7 @@ mod topology;
 mod version;
 
 pub use census::{Census, Counter, Depth};
+pub use delayed_retry::DelayedRetry;
 pub use survey::{Access, Difference, Item, Name, Refused, Right, Seen};
 pub use topology::{
     Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,

@@ -4,11 +4,11 @@
 use super::Shared;
 use super::desk::{Desk, Paused};
 use super::plan::Planned;
-use crate::broker::{Broker, Consume, Counter, State, Status, Subscription};
+use crate::broker::{Broker, Consume, Counter, DelayedRetry, State, Status, Subscription};
 use crate::policy::intake::{Appetite, Pace};
 use crate::telemetry::report;
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -54,6 +54,7 @@ impl Consumer {
             tell,
             counter: counter.clone(),
             shared: shared.clone(),
+            said: Once::new(),
         };
         tokio::spawn(intake.run());
         Self { consume, status, counter, desk, stop, shown, keeps_time }
@@ -111,6 +112,8 @@ struct Intake {
     tell: watch::Sender<Status>,
     counter: Arc<ArcSwap<Counter>>,
     shared: Arc<Shared>,
+    /// That the broker does not delay by itself is said.
+    said: Once,
 }
 
 impl Intake {
@@ -138,6 +141,19 @@ impl Intake {
         Status::tell(&self.tell, State::Ended);
     }
 
+    /// What was held when a connection was lost may wait in `queue` now, where nobody counts it.
+    fn see_delays(&self, queue: &str) {
+        match self.shared.outbound.delayed_retry(&self.consume) {
+            Some(retry) => self.shared.outbound.holds(queue, retry.longest()),
+            None if !DelayedRetry::is_stated(&self.consume) => {}
+            None => self.said.call_once(|| {
+                let server = self.broker.server().map(|server| server.to_string());
+                let server = server.as_deref().unwrap_or("the broker");
+                report::DelayedRetryIgnored { queue, server }.emit();
+            }),
+        }
+    }
+
     /// Until the appetite is another one, or it is to stop.
     async fn consume(
         &self,
@@ -159,8 +175,10 @@ impl Intake {
                 },
                 Ok(()) = status.changed(), if !ending => {
                     let state = status.borrow_and_update().state.clone();
-                    if matches!(state, State::Down { .. }) {
-                        self.desk.purge();
+                    match &state {
+                        State::Down { .. } => self.desk.purge(),
+                        State::Live { queue } => self.see_delays(queue),
+                        _ => {}
                     }
                     Status::tell(&self.tell, state);
                 }

@@ -15,8 +15,8 @@ const SWEEP: Duration = Duration::from_secs(180);
 /// without use. To ask for one that is not there is an error in the broker's log.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// How late an event may leave its delay queue.
-const LATE_MAX: Duration = Duration::from_secs(5);
+/// How late an event may leave the queue that delays it.
+pub const LATE_MAX: Duration = Duration::from_secs(5);
 
 /// For an event that has left its delay queue to be in the queue that it goes to: a quorum queue has
 /// to agree on it first.

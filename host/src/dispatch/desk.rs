@@ -165,11 +165,11 @@ impl Desk {
 
     fn act(self: &Arc<Self>, action: Action<Delivery>) {
         match action {
-            Action::GiveBack(delivery) => _ = delivery.receipt.settle(Verdict::GiveBack),
+            Action::GiveBack(delivery) => self.give_back(delivery),
             Action::Begin(ticket, delivery) => match self.target(ticket.lane()) {
                 Some(target) => self.spawn(Some(ticket), target, delivery),
                 // Taken away in this moment; others may have it.
-                None => _ = delivery.receipt.settle(Verdict::GiveBack),
+                None => self.give_back(delivery),
             },
             // Told where the reason is known: in `tell`.
             Action::Opened(_) => {}
@@ -180,6 +180,15 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// The queue may delay this too.
+    fn give_back(&self, delivery: Delivery) {
+        let subscription = &self.lanes.load().unmatched.subscription;
+        if let Some(retry) = self.shared.outbound.delayed_retry(&subscription.consume) {
+            self.shared.outbound.holds(&delivery.event.queue, retry.longest());
+        }
+        delivery.receipt.settle(Verdict::GiveBack);
     }
 
     /// Handles `delivery` in a task of its own.

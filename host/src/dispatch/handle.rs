@@ -37,10 +37,10 @@ impl Target {
         self.plugin.as_ref().map_or("", |plugin| plugin.short_digest())
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms(&self, queue_delays: bool) -> Terms<'_> {
         let Self { subscription, policy, .. } = self;
         let in_order = subscription.order_by.is_some();
-        Terms { policy, at_most_once: subscription.at_most_once, in_order }
+        Terms { policy, at_most_once: subscription.at_most_once, in_order, queue_delays }
     }
 }
 
@@ -65,11 +65,19 @@ pub async fn handle(
     delivery: Delivery,
     tell: impl Fn(Sign, &Outcome) -> Shelter,
 ) -> Option<Again> {
-    let Delivery { event, receipt } = delivery;
+    let Delivery { mut event, receipt } = delivery;
+    let mut queue = outbound.delayed_retry(&target.subscription.consume);
+    // Events in order do not leave their place.
+    queue.take_if(|_| target.subscription.order_by.is_some());
+    if queue.is_some() {
+        // The attempts that the queue has counted.
+        event.attempt = event.attempt.saturating_add(event.returned);
+    }
+    let queue = queue.filter(|queue| queue.takes_back(event.returned));
     // It may have waited for its turn while its connection was lost.
     let begun = if receipt.is_stale() { Happened::Lost } else { Happened::Begun };
     let mut receipt = Some(receipt);
-    let mut course = Course::new(target.terms(), event.attempt, fastrand::f64());
+    let mut course = Course::new(target.terms(queue.is_some()), event.attempt, fastrand::f64());
     let (mut outcome, mut handler) = (Outcome::Ok(Vec::new()), None);
     let mut step = course.next(begun);
     let end = loop {
@@ -103,6 +111,9 @@ pub async fn handle(
         };
         step = course.next(happened);
     };
+    if let (Some(queue), End::Settled(Settlement::Requeue)) = (queue, end) {
+        outbound.holds(&event.queue, queue.delay(event.returned));
+    }
     ended(target, &event, &outcome, handler, end);
     let over =
         matches!(end, End::Settled(Settlement::Ack | Settlement::Drop | Settlement::DeadLetter));
@@ -220,7 +231,7 @@ async fn carry(
     let (attempt, delay) = match settlement {
         Settlement::Retry(delay) => (event.attempt.saturating_add(1), delay),
         Settlement::Postpone(delay) => (event.attempt, delay),
-        Settlement::Ack | Settlement::Drop | Settlement::DeadLetter => {
+        Settlement::Ack | Settlement::Requeue | Settlement::Drop | Settlement::DeadLetter => {
             let (plugin, digest) = match &target.plugin {
                 Some(plugin) => (&*plugin.name, plugin.digest.as_str()),
                 None => ("", ""),
@@ -236,6 +247,6 @@ async fn carry(
             return true;
         }
     };
-    let retried = moves::retry(event, attempt, delay, &subscription.consume.queue);
+    let retried = moves::retry(event, attempt, delay);
     outbound.carry(&retried).await.is_ok()
 }

@@ -8,12 +8,11 @@
 //! then it is ready in a queue, where the second look finds it, or it was held at the first one, or
 //! it is in flight or in a delay queue, where it was looked for.
 
-use super::delays::{Delays, Names, count};
+use super::delays::{Delays, LATE_MAX, Names, count};
 use super::host::Host;
 use super::moves::delay_queue;
 use crate::broker::{Census, Counter, Depth, State as ConsumerState};
 use crate::policy::delays as policy_delays;
-use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -110,6 +109,7 @@ impl Host {
         if findings.busy.is_empty() {
             self.in_flight(consumers.len(), &mut findings);
         }
+        self.held(&mut findings);
         if !findings.is_empty() {
             return findings.into();
         }
@@ -140,6 +140,21 @@ impl Host {
                 return idleness;
             }
             tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// What a queue delays by itself is among none of the numbers that the broker gives.
+    fn held(&self, findings: &mut Findings) {
+        let now = std::time::Instant::now();
+        for (queue, until) in self.dispatcher.held() {
+            let rest = (until + LATE_MAX).saturating_duration_since(now);
+            if !rest.is_zero() {
+                findings.unknown.push(format!(
+                    "what `{queue}` itself delays is not counted by the broker, this is known in \
+                     {} s",
+                    rest.as_secs() + 1
+                ));
+            }
         }
     }
 
@@ -183,17 +198,11 @@ impl Host {
 
     fn delay_queues(&self) -> Names {
         let mut names = Names { own: self.dispatcher.delayed(), ..Names::default() };
-        let mut durabilities = BTreeSet::new();
         for plugin in self.served() {
             let delays = policy_delays::of(&plugin.manifest.policy);
-            for subscription in &plugin.manifest.subscriptions {
-                let queue = &subscription.consume.queue;
-                names.likely.extend(delays.iter().map(|delay| delay_queue(*delay, queue).0));
-                let (_, durable) = delay_queue(Duration::ZERO, queue);
-                if durabilities.insert(durable) {
-                    let all = policy_delays::all().into_iter();
-                    names.possible.extend(all.map(|delay| delay_queue(delay, queue).0));
-                }
+            names.likely.extend(delays.into_iter().map(delay_queue));
+            if names.possible.is_empty() {
+                names.possible = policy_delays::all().into_iter().map(delay_queue).collect();
             }
         }
         names

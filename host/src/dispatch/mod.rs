@@ -150,6 +150,11 @@ impl Dispatcher {
         self.shared.outbound.delayed()
     }
 
+    /// Until when queues that delay what they take back may hold something.
+    fn held(&self) -> HashMap<String, Instant> {
+        self.shared.outbound.held()
+    }
+
     /// Ends intake, waits until what is in flight is settled, `grace` at most, and gives the rest
     /// back. The number of events that did not end in time.
     pub async fn stop(&self, grace: Duration) -> usize {

@@ -66,8 +66,8 @@ pub fn name(publications: &mut [Publication], event: &Event, plugin: &str) {
 }
 
 /// `event` again, as this `attempt`, after `delay`, in the queue that it came from.
-pub fn retry(event: &Event, attempt: u32, delay: Duration, queue: &Queue) -> Move {
-    let topology = delay_topology(delay, queue);
+pub fn retry(event: &Event, attempt: u32, delay: Duration) -> Move {
+    let topology = delay_topology(delay);
     let exchange = topology.exchanges.first().map(|exchange| exchange.name.clone());
     let mut properties = counted(event, attempt);
     arrival::stash(&mut properties, &event.exchange, &event.routing_key);
@@ -136,19 +136,18 @@ fn counted(event: &Event, attempt: u32) -> Properties {
     properties
 }
 
-/// The name of the delay queue for events of `queue`, and whether it is durable.
-pub fn delay_queue(delay: Duration, queue: &Queue) -> (String, bool) {
-    let durable = queue.durable && !queue.exclusive;
-    let suffix = if durable { "" } else { ".transient" };
-    (format!("{DELAY_PREFIX}{}{suffix}", delay.as_millis()), durable)
+/// The name of the delay queue for `delay`.
+pub fn delay_queue(delay: Duration) -> String {
+    format!("{DELAY_PREFIX}{}", delay.as_millis())
 }
 
 /// A queue in which messages wait for `delay`, and an exchange that leads to it whatever the
 /// routing key: that one is kept for the way back. One for each delay, so that a short delay never
-/// waits behind a long one, and of the same durability as the queue served.
-pub fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
+/// waits behind a long one. Durable whatever the queue served: RabbitMQ takes no others from 4.3 on,
+/// unless they belong to one connection alone.
+pub fn delay_topology(delay: Duration) -> Topology {
     let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let (name, durable) = delay_queue(delay, queue);
+    let name = delay_queue(delay);
     let milliseconds = |ms: u64| Field::I64(i64::try_from(ms).unwrap_or(i64::MAX));
     let arguments = [
         ("x-message-ttl", milliseconds(ms)),
@@ -158,14 +157,13 @@ pub fn delay_topology(delay: Duration, queue: &Queue) -> Topology {
     let exchange = Exchange {
         name: name.clone(),
         kind: Some(ExchangeKind::Fanout),
-        durable,
+        durable: true,
         auto_delete: true,
     };
     let waiting = Queue {
         // Quorum queues lose their timer (RabbitMQ 3.10: what expired stays for good), and go at the
         // end of `x-expires` however often they are declared, with what is in them.
         kind: Some(QueueType::Classic),
-        durable,
         arguments: arguments.into_iter().collect(),
         ..Queue::durable(name.clone())
     };
@@ -199,23 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn each_delay_and_kind_of_queue_has_its_delay_queue() {
-        let durable = Queue::durable("orders");
-        let quorum = Queue { kind: Some(QueueType::Quorum), ..durable.clone() };
-        let transient = Queue { durable: false, ..durable.clone() };
-        let exclusive = Queue { exclusive: true, ..durable.clone() };
-        let table = [
-            (&durable, 5000, "wabbit.delay.5000", true),
-            (&durable, 800, "wabbit.delay.800", true),
-            (&quorum, 5000, "wabbit.delay.5000", true),
-            (&transient, 5000, "wabbit.delay.5000.transient", false),
-            (&exclusive, 5000, "wabbit.delay.5000.transient", false),
-        ];
-        for (queue, ms, name, durable) in table {
-            let moved = retry(&event(), 3, Duration::from_millis(ms), queue);
+    fn each_delay_has_its_delay_queue() {
+        for (ms, name) in [(5000, "wabbit.delay.5000"), (800, "wabbit.delay.800")] {
+            let moved = retry(&event(), 3, Duration::from_millis(ms));
             let Topology { exchanges, queues, bindings } = &moved.topology;
-            assert_eq!((exchanges[0].name.as_str(), exchanges[0].durable), (name, durable));
-            assert_eq!((queues[0].name.as_str(), queues[0].durable), (name, durable));
+            assert_eq!((exchanges[0].name.as_str(), exchanges[0].durable), (name, true));
+            assert_eq!((queues[0].name.as_str(), queues[0].durable), (name, true));
             assert_eq!(queues[0].kind, Some(QueueType::Classic));
             assert_eq!((bindings[0].exchange.as_str(), bindings[0].queue.as_str()), (name, name));
             let argument = |name| queues[0].arguments.get(name).and_then(Field::as_integer);
@@ -228,8 +215,7 @@ mod tests {
 
     #[test]
     fn moves_say_what_happened_in_headers() {
-        let queue = Queue::durable("orders");
-        let retried = retry(&event(), 3, Duration::from_secs(1), &queue).publication;
+        let retried = retry(&event(), 3, Duration::from_secs(1)).publication;
         let attempt = |of: &Publication| of.properties.headers.get(ATTEMPT).cloned();
         assert_eq!(attempt(&retried), Some(Field::I64(3)));
         assert_eq!(retried.properties.headers.get(FIRST_SEEN), Some(&Field::I64(1234)));

@@ -2,7 +2,7 @@
 //! the host itself, which must arrive. Next: `handle`, which waits for both before it settles.
 
 use super::moves::Move;
-use crate::broker::{Broker, Mode, PublishError, Topology, TopologyError};
+use crate::broker::{Broker, Consume, DelayedRetry, Mode, PublishError, Topology, TopologyError};
 use crate::flow::Publication;
 use crate::telemetry::rarely::{Rarely, Say};
 use crate::telemetry::report;
@@ -38,6 +38,8 @@ pub struct Outbound {
     /// When each topology that moves need was declared, by the name of its queue.
     declared: Mutex<HashMap<String, Instant>>,
     delayed: Mutex<HashMap<String, Delayed>>,
+    /// Until when queues that delay what they take back may hold something, by their names.
+    held: Mutex<HashMap<String, Instant>>,
     /// Where events could not be moved.
     troubles: Mutex<Rarely<(String, String)>>,
 }
@@ -55,7 +57,33 @@ impl Outbound {
     /// By way of `broker`.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         let troubles = Mutex::new(Rarely::new(SAID_EVERY));
-        Self { broker, declared: Mutex::default(), delayed: Mutex::default(), troubles }
+        Self {
+            broker,
+            declared: Mutex::default(),
+            delayed: Mutex::default(),
+            held: Mutex::default(),
+            troubles,
+        }
+    }
+
+    /// How the queue of `consume` itself delays what is rejected, if it does.
+    pub fn delayed_retry(&self, consume: &Consume) -> Option<DelayedRetry> {
+        let stated = DelayedRetry::is_stated(consume);
+        let server = stated.then(|| self.broker.server()).flatten()?;
+        DelayedRetry::of(consume, &server.features)
+    }
+
+    /// `queue` itself may hold events for as long as `delay`.
+    pub fn holds(&self, queue: &str, delay: Duration) {
+        let until = Instant::now() + delay;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = held.entry(queue.to_owned()).or_insert(until);
+        *known = until.max(*known);
+    }
+
+    /// Until when queues that delay what they take back may hold something, by their names.
+    pub fn held(&self) -> HashMap<String, Instant> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Publishes what a handler asked for, and waits for the confirms. A connection that was lost

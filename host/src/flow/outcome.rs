@@ -126,6 +126,8 @@ pub enum Settlement {
     Ack,
     /// Let it come again after this delay, as the next attempt.
     Retry(Duration),
+    /// Let it come again, as the next attempt, after the delay of its own queue.
+    Requeue,
     /// Let it come again after this delay, as the same attempt: what failed is not its fault.
     Postpone(Duration),
     /// Make it a dead letter.

@@ -73,6 +73,8 @@ pub struct Terms<'a> {
     pub at_most_once: bool,
     /// Events are in order: a retry waits in its place.
     pub in_order: bool,
+    /// The queue itself delays what is rejected, and counts it. Not for events in order.
+    pub queue_delays: bool,
 }
 
 /// See the module.
@@ -124,6 +126,7 @@ impl<'a> Course<'a> {
             (Phase::Calling, Happened::Called(outcome))
             | (Phase::Publishing, Happened::Published(outcome)) => {
                 let settlement = decide(outcome, self.attempt, self.terms.policy, self.chance);
+                let settlement = self.by_the_queue(outcome, settlement);
                 (Phase::Telling(settlement), Step::Tell(Sign::of(outcome)))
             }
             (Phase::Telling(settlement), Happened::Told(shelter)) => {
@@ -148,6 +151,15 @@ impl<'a> Course<'a> {
         self.terms.at_most_once && !matches!(phase, Phase::Waiting | Phase::AckingFirst)
     }
 
+    /// The queue has one delay for all: a handler that names its own gets that.
+    fn by_the_queue(&self, outcome: &Outcome, settlement: Settlement) -> Settlement {
+        let named = matches!(outcome, Outcome::Retry { after: Some(_), .. });
+        match settlement {
+            Settlement::Retry(_) if self.terms.queue_delays && !named => Settlement::Requeue,
+            other => other,
+        }
+    }
+
     fn settle(&self, settlement: Settlement, shelter: Shelter) -> (Phase, Step) {
         if self.terms.at_most_once {
             // What was acknowledged before it was handled can't come again.
@@ -169,11 +181,13 @@ impl<'a> Course<'a> {
             Settlement::Retry(_) | Settlement::Postpone(_) | Settlement::DeadLetter => {
                 (Phase::Moving(settlement), Step::Move(settlement))
             }
-            Settlement::Ack | Settlement::Drop => Self::write(settlement),
+            Settlement::Ack | Settlement::Requeue | Settlement::Drop => Self::write(settlement),
         }
     }
 
     fn write(settlement: Settlement) -> (Phase, Step) {
-        (Phase::Settling(settlement), Step::Settle(Verdict::Ack))
+        let requeue = settlement == Settlement::Requeue;
+        let verdict = if requeue { Verdict::Requeue } else { Verdict::Ack };
+        (Phase::Settling(settlement), Step::Settle(verdict))
     }
 }

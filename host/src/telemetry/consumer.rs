@@ -98,3 +98,23 @@ impl ConsumerDown<'_> {
         }
     }
 }
+
+/// A manifest asks a queue for delays of its own, and the broker does not have them.
+pub struct DelayedRetryIgnored<'a> {
+    /// The queue's name at the broker.
+    pub queue: &'a str,
+    /// Which broker.
+    pub server: &'a str,
+}
+
+impl DelayedRetryIgnored<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { queue, server } = self;
+        warn!(
+            queue,
+            "{server} ignores `x-delayed-retry-type`, which RabbitMQ has from 4.3 on: retries go by \
+             delay queues"
+        );
+    }
+}

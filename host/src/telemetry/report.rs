@@ -8,7 +8,7 @@ pub use super::connection::{
     BrokerIntroduced, ConnectFailed, ConnectionBlocked, ConnectionClosed, ConnectionLost,
     ConnectionUp,
 };
-pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, Gap};
+pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, DelayedRetryIgnored, Gap};
 pub use super::crash::{HostWasEnded, JournalUnusable, SuspectHandled};
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
 pub use super::moves::{HeaderCut, MoveArrived, MoveFailed};
@@ -97,7 +97,9 @@ impl EventSettled<'_> {
         }
         match self.settlement {
             Settlement::Ack | Settlement::Drop => {}
-            Settlement::Retry(_) | Settlement::Postpone(_) => subscription.retries.increment(1),
+            Settlement::Retry(_) | Settlement::Requeue | Settlement::Postpone(_) => {
+                subscription.retries.increment(1);
+            }
             Settlement::DeadLetter => subscription.dead_letters.increment(1),
         }
         self.log();
@@ -135,6 +137,9 @@ impl EventSettled<'_> {
             (Settlement::Ack, _) => line!(trace, "handled"),
             (Settlement::Retry(delay), _) => {
                 trouble!(info, What::ComesAgain, "comes again in {delay:?}");
+            }
+            (Settlement::Requeue, _) => {
+                trouble!(info, What::ComesAgain, "comes again after the delay of its queue");
             }
             (Settlement::Postpone(delay), _) => {
                 line!(debug, "comes again in {delay:?}, no attempt is used up");

@@ -3,7 +3,7 @@
 use crate::support::fake_broker::{FakeBroker, FakeConsumer};
 use crate::support::process::{Place, Wabbit};
 use amq_protocol::protocol::{AMQPClass, basic};
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -112,4 +112,81 @@ async fn a_broker_that_comes_back_newer_is_news_and_one_that_is_the_same_is_not(
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("4.2.1") && said[1].contains("4.3.0"), "{said:?}");
     assert_eq!(features(&host).await["version"], "4.3.0");
+}
+
+/// A queue that is to delay by itself what is rejected.
+const DELAYS: &str = "type = \"quorum\"\n\
+    arguments = { x-delayed-retry-type = \"all\", x-delayed-retry-min = 100, x-delivery-limit = 9 }";
+
+/// A delivery that the queue has taken back so often.
+fn returned(times: i64) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(times));
+    headers
+}
+
+/// The warnings about delays that the broker does not have.
+fn ignored(host: &Wabbit) -> usize {
+    let said =
+        |line: &Value| line["message"].to_string().contains("ignores `x-delayed-retry-type`");
+    host.log_lines().iter().filter(|line| said(line)).count()
+}
+
+#[tokio::test]
+async fn a_queue_that_delays_by_itself_is_left_to_do_so() {
+    let broker = FakeBroker::start("4.3.0").await;
+    let host = run(&broker, DELAYS).await;
+    let consumer = broker.consumer(0).await;
+    let exchanges = || broker.published().into_iter().map(|it| it.exchange).collect::<Vec<_>>();
+    consumer.deliver(1, FieldTable::default(), "retry");
+    broker.settles(&consumer, &["reject 1"]).await;
+    consumer.deliver(2, returned(2), "ok-from:3");
+    broker.settles(&consumer, &["reject 1", "ack 2"]).await;
+    assert_eq!(exchanges(), [""; 0], "the broker has counted two attempts, and delayed them");
+    consumer.deliver(3, returned(4), "retry");
+    broker.settles(&consumer, &["reject 1", "ack 2", "ack 3"]).await;
+    assert_eq!(exchanges(), [""], "a dead letter after five attempts");
+    consumer.deliver(4, returned(1), "retry-after:250");
+    broker.settles(&consumer, &["reject 1", "ack 2", "ack 3", "ack 4"]).await;
+    let published = broker.published();
+    assert_eq!(published[1].exchange, "wabbit.delay.250", "a delay of the handler's own");
+    let headers = published[1].properties.headers().clone().unwrap();
+    assert_eq!(headers.inner()["x-wabbit-attempt"], AMQPValue::LongLongInt(3));
+    let (_, idle) = host.get("/idle").await;
+    assert!(idle.contains("`orders` itself delays"), "{idle}");
+    host.metric_reaches("wabbit_retries_total", &["plugin=\"orders\""], 2.0).await;
+    assert_eq!(ignored(&host), 0);
+}
+
+#[tokio::test]
+async fn a_queue_that_would_drop_an_event_does_not_get_it_back() {
+    let broker = FakeBroker::start("4.3.0").await;
+    let few = DELAYS.replace("limit = 9", "limit = 2");
+    let _host = run(&broker, &few).await;
+    let consumer = broker.consumer(0).await;
+    consumer.deliver(1, returned(1), "retry");
+    consumer.deliver(2, returned(2), "retry");
+    broker.settles(&consumer, &["reject 1", "ack 2"]).await;
+    let published = broker.published();
+    assert!(published.len() == 1 && published[0].exchange.starts_with("wabbit.delay."));
+}
+
+#[tokio::test]
+async fn a_broker_that_ignores_the_delays_of_a_queue_gets_delay_queues_and_one_warning() {
+    for version in ["3.10.8", "3.13.7", "4.0.3", "4.2.1"] {
+        let broker = FakeBroker::start(version).await;
+        let host = run(&broker, DELAYS).await;
+        let first = broker.consumer(0).await;
+        first.deliver(1, returned(4), "retry");
+        broker.settles(&first, &["ack 1"]).await;
+        first.cancel();
+        let second = broker.consumer(1).await;
+        handles(&broker, &second).await;
+        let published = broker.published();
+        assert_eq!(published.len(), 1, "{version}");
+        assert!(published[0].exchange.starts_with("wabbit.delay."), "{version}");
+        let headers = published[0].properties.headers().clone().unwrap();
+        assert_eq!(headers.inner()["x-wabbit-attempt"], AMQPValue::LongLongInt(2), "{version}");
+        assert_eq!(ignored(&host), 1, "{version}");
+    }
 }

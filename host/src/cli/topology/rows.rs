@@ -92,7 +92,7 @@ pub fn rows(planned: &BTreeMap<String, Planned>) -> Vec<Row> {
             let waits = subject.retries_by_delay(&lane.subscription);
             let delays = waits.then(|| delays::of(&lane.plugin.manifest.policy));
             for delay in delays.into_iter().flatten() {
-                let queue = moves::delay_topology(delay, &consume.queue).queues;
+                let queue = moves::delay_topology(delay).queues;
                 for queue in queue {
                     add(What::Item(Item::Queue(queue)), Mode::Ensure, Some(delay), &plugins);
                 }

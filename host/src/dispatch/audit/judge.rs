@@ -158,7 +158,7 @@ pub(super) fn needs(subject: Subject<'_>) -> Vec<Need> {
         let delays = delays::of(&subject.manifest.policy);
         let first = delays.first().filter(|_| subject.retries_by_delay(subscription));
         if let Some(delay) = first {
-            to_retry(moves::delay_queue(*delay, &subscription.consume.queue).0, &mut add);
+            to_retry(moves::delay_queue(*delay), &mut add);
         }
     }
     for exchange in subject.manifest.grants.publish.iter().filter_map(PublishGrant::exchange) {
