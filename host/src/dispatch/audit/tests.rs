@@ -113,7 +113,7 @@ fn a_queue_is_judged_as_it_is() {
     let arguments = [("x-max-length", Field::I64(5))].into_iter().collect();
     let is = Queue { arguments, kind: Some(QueueType::Quorum), ..wanted.clone() };
     let facts = sees(Item::Queue(wanted), Seen::There(Some(Item::Queue(is))));
-    says("", &facts, &["Loses: the queue `orders` forgets its oldest"]);
+    says("", &facts, &["Note: the queue `orders` forgets its oldest"]);
 }
 
 #[test]
