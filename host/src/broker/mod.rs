@@ -148,7 +148,11 @@ impl Status {
     pub fn tell(to: &watch::Sender<Self>, state: State) {
         to.send_if_modified(|status| {
             let news = status.state != state;
-            if news {
+            let down = |state: &State| matches!(state, State::Down { .. });
+            if down(&status.state) && down(&state) {
+                // For another reason, but since then.
+                status.state = state;
+            } else if news {
                 *status = Self::now(state);
             }
             news

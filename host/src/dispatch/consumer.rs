@@ -33,12 +33,13 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Starts to consume as planned.
+    /// Starts to consume as planned: where that has to be in order, when `before` has ended.
     pub fn start(
         key: &str,
         planned: &Planned,
         broker: &Arc<dyn Broker>,
         shared: &Arc<Shared>,
+        before: Option<watch::Receiver<Status>>,
     ) -> Self {
         let stop = CancellationToken::new();
         let desk = Desk::new(planned, shared);
@@ -55,6 +56,8 @@ impl Consumer {
             counter: counter.clone(),
             shared: shared.clone(),
             said: Once::new(),
+            in_order: planned.in_order(),
+            before: before.filter(|_| planned.in_order()),
         };
         tokio::spawn(intake.run());
         Self { consume, status, counter, desk, stop, shown, keeps_time }
@@ -114,10 +117,17 @@ struct Intake {
     shared: Arc<Shared>,
     /// That the broker does not delay by itself is said.
     said: Once,
+    /// Events are in order with those of whoever consumed before, and of whoever comes after.
+    in_order: bool,
+    before: Option<watch::Receiver<Status>>,
 }
 
 impl Intake {
-    async fn run(self) {
+    async fn run(mut self) {
+        if let Some(mut before) = self.before.take() {
+            let ended = before.wait_for(|status| status.state == State::Ended);
+            self.stop.run_until_cancelled(ended).await;
+        }
         let mut pace = self.desk.pace();
         while !self.stop.is_cancelled() {
             let appetite = pace.borrow_and_update().appetite;
@@ -154,6 +164,12 @@ impl Intake {
         }
     }
 
+    async fn quiet(&self) {
+        if self.in_order {
+            self.desk.quiet().await;
+        }
+    }
+
     /// Until the appetite is another one, or it is to stop.
     async fn consume(
         &self,
@@ -166,7 +182,7 @@ impl Intake {
         let mut status = subscription.status.clone();
         status.mark_changed();
         let mut changed = std::pin::pin!(changed(pace, appetite));
-        let mut ending = false;
+        let (mut stopping, mut ending) = (false, false);
         loop {
             tokio::select! {
                 delivery = subscription.deliveries.recv() => match delivery {
@@ -182,9 +198,13 @@ impl Intake {
                     }
                     Status::tell(&self.tell, state);
                 }
-                () = self.stop.cancelled(), if !ending => {
-                    ending = true;
+                () = self.stop.cancelled(), if !stopping && !ending => {
+                    stopping = true;
                     self.desk.stop();
+                }
+                // Whoever is next must not begin before what is begun here has ended.
+                () = self.quiet(), if stopping && !ending => {
+                    ending = true;
                     subscription.cancel.cancel();
                 }
                 () = &mut changed, if !ending => {

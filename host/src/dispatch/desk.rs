@@ -12,7 +12,7 @@ use crate::telemetry::{self, SubscriptionMetrics, report};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// See the module.
 pub struct Desk {
@@ -21,6 +21,8 @@ pub struct Desk {
     lanes: ArcSwap<Lanes>,
     pace: watch::Sender<Pace>,
     paused: Mutex<Vec<PausedLane>>,
+    /// An event has ended.
+    ended: Notify,
 }
 
 /// A plugin that is not called for a while.
@@ -62,6 +64,7 @@ impl Desk {
             lanes: ArcSwap::from_pointee(Lanes { all: Vec::new(), unmatched }),
             pace: watch::Sender::default(),
             paused: Mutex::default(),
+            ended: Notify::new(),
         };
         let desk = Arc::new(desk);
         desk.update(planned);
@@ -109,6 +112,18 @@ impl Desk {
         self.drive(|intake, _, _| intake.stop());
     }
 
+    /// Waits until no event is begun.
+    pub async fn quiet(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if self.intake().held().1 == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Gives back what can't be begun now; only when nothing is consumed.
     pub fn withdraw(self: &Arc<Self>) {
         self.drive(|intake, _, actions| intake.withdraw(actions));
@@ -151,7 +166,7 @@ impl Desk {
     ) -> R {
         let mut actions = Vec::new();
         let answer = {
-            let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut intake = self.intake();
             let answer = ask(&mut intake, self.shared.started.elapsed(), &mut actions);
             let pace = intake.pace();
             self.pace.send_if_modified(|is| std::mem::replace(is, pace) != pace);
@@ -234,6 +249,10 @@ impl Desk {
         lanes.all.iter().find(|lane| lane.id == id).map(|lane| lane.target.clone())
     }
 
+    fn intake(&self) -> MutexGuard<'_, Intake<Delivery>> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn paused(&self) -> MutexGuard<'_, Vec<PausedLane>> {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -251,6 +270,7 @@ impl Drop for Place<'_> {
         let Some(ticket) = self.ticket else { return };
         let again = self.again.take().map(|Again { delivery, delay }| (delivery, delay));
         self.desk.drive(|intake, now, actions| intake.ended(ticket, again, now, actions));
+        self.desk.ended.notify_waiters();
     }
 }
 
@@ -276,10 +296,8 @@ fn rules(lane: &plan::Lane) -> LaneRules {
 
 /// What a pause does: where cancelling the consumer would hurt others or lose the queue, it goes on.
 fn pausing(planned: &Planned) -> Pausing {
-    let queue = &planned.consume.queue;
-    let alone = planned.lanes.len() == 1 && planned.first.order_by.is_none();
-    let stays = !queue.name.is_empty() && !queue.exclusive && !queue.auto_delete;
-    if alone && stays { Pausing::GiveBack } else { Pausing::Hold }
+    let alone = planned.lanes.len() == 1 && !planned.in_order();
+    if alone && planned.outlives_its_consumer() { Pausing::GiveBack } else { Pausing::Hold }
 }
 
 fn target(lane: &plan::Lane) -> Target {

@@ -184,6 +184,11 @@ impl Host {
             let reason = link.reason.unwrap_or_else(|| "connecting".to_owned());
             reasons.push(format!("connection to {}: {reason}", link.role));
         }
+        for ((exchange, key), lasted) in self.dispatcher.stuck() {
+            let lasted = humantime::format_duration(Duration::from_secs(lasted.as_secs()));
+            let to = format!("exchange `{exchange}`, routing key `{key}`");
+            reasons.push(format!("events are held, they can't be moved to {to}, for {lasted}"));
+        }
         for ConsumerStatus { queue, status, paused, .. } in self.dispatcher.statuses() {
             for Paused { plugin, since, reason } in paused {
                 let since = humantime::format_rfc3339_seconds(since);

@@ -160,14 +160,13 @@ impl Host {
 
     /// The census of each of `consumers`, and what it says against being idle.
     async fn scan(&self, consumers: &[Counted], findings: &mut Findings) -> Vec<Option<Census>> {
-        let mut censuses = Vec::new();
-        for Counted { queue, counter, state } in consumers {
-            let census = counter.census().await;
-            match &census {
+        let asked = consumers.iter().map(|counted| counted.counter.census());
+        let censuses = futures_util::future::join_all(asked).await;
+        for (Counted { queue, state, .. }, census) in consumers.iter().zip(&censuses) {
+            match census {
                 Some(census) => judge(queue, census, findings),
                 None => self.without_census(queue, state, findings).await,
             }
-            censuses.push(census);
         }
         censuses
     }

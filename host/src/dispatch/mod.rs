@@ -14,7 +14,7 @@ pub mod moves;
 mod outbound;
 pub mod plan;
 
-use crate::broker::{Broker, Counter, Status};
+use crate::broker::{Broker, Counter, State, Status};
 use consumer::Consumer;
 pub use desk::Paused;
 use idle::Counted;
@@ -24,6 +24,7 @@ use plan::Planned;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ pub struct Dispatcher {
     broker: Arc<dyn Broker>,
     shared: Arc<Shared>,
     consumers: Mutex<BTreeMap<String, Consumer>>,
+    /// Those that were told to end, and may not have.
+    leaving: Mutex<BTreeMap<String, watch::Receiver<Status>>>,
 }
 
 /// What all consumers share.
@@ -85,7 +88,12 @@ impl Dispatcher {
             started: Instant::now(),
             subscriptions: Mutex::default(),
         };
-        Self { broker, shared: Arc::new(shared), consumers: Mutex::default() }
+        Self {
+            broker,
+            shared: Arc::new(shared),
+            consumers: Mutex::default(),
+            leaving: Mutex::default(),
+        }
     }
 
     /// Makes the consumers what was planned. One whose subscription is as it was goes on consuming,
@@ -93,7 +101,11 @@ impl Dispatcher {
     /// ends; one whose queue is `held` is not begun.
     pub fn apply(&self, planned: &BTreeMap<String, Planned>, held: impl Fn(&str) -> bool) {
         let mut consumers = self.consumers();
-        consumers.retain(|key, _| planned.contains_key(key));
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|_, status| status.borrow().state != State::Ended);
+        for (key, gone) in consumers.extract_if(.., |key, _| !planned.contains_key(key)) {
+            leaving.insert(key, gone.status.clone());
+        }
         for (key, planned) in planned {
             match consumers.remove(key) {
                 Some(consumer) if consumer.consume == planned.consume => {
@@ -101,8 +113,12 @@ impl Dispatcher {
                     consumers.insert(key.clone(), consumer);
                 }
                 None if held(key) => {}
-                old => {
-                    let new = Consumer::start(key, planned, &self.broker, &self.shared);
+                mut old => {
+                    if planned.in_order() && planned.outlives_its_consumer() {
+                        leaving.extend(old.take().map(|old| (key.clone(), old.status.clone())));
+                    }
+                    let before = leaving.get(key).cloned();
+                    let new = Consumer::start(key, planned, &self.broker, &self.shared, before);
                     if let Some(old) = old {
                         old.hand_over(&new);
                     }
@@ -153,6 +169,11 @@ impl Dispatcher {
     /// Until when queues that delay what they take back may hold something.
     fn held(&self) -> HashMap<String, Instant> {
         self.shared.outbound.held()
+    }
+
+    /// Where events can't be moved to, and for how long.
+    fn stuck(&self) -> Vec<((String, String), Duration)> {
+        self.shared.outbound.stuck()
     }
 
     /// Ends intake, waits until what is in flight is settled, `grace` at most, and gives the rest

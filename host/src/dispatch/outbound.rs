@@ -100,15 +100,17 @@ impl Outbound {
     }
 
     async fn publish_one(&self, publication: &Publication) -> Result<(), PublishError> {
-        let mut nacked_since = None;
+        // Only where there is one queue: with more, those that took it would get a copy each time.
+        let one_queue = publication.exchange.is_empty();
+        let (mut nacked_since, mut pause) = (None, PAUSE_MIN);
         loop {
             let error = match self.broker.publish(publication.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             match &error {
-                PublishError::Lost(_) => nacked_since = None,
-                PublishError::Nacked => {
+                PublishError::Lost(_) => (nacked_since, pause) = (None, PAUSE_MIN),
+                PublishError::Nacked if one_queue => {
                     if nacked_since.get_or_insert_with(Instant::now).elapsed() > NACKED_MAX {
                         return Err(error);
                     }
@@ -117,8 +119,18 @@ impl Outbound {
             }
             let message_id = publication.properties.message_id.as_deref().unwrap_or_default();
             tracing::debug!(message_id, "publishing again: {error}");
-            tokio::time::sleep(PAUSE_MIN).await;
+            tokio::time::sleep(pause).await;
+            pause *= 2;
         }
+    }
+
+    /// Where events can't be moved to at the moment, as exchange and routing key, and for how long.
+    pub fn stuck(&self) -> Vec<((String, String), Duration)> {
+        // An event that is held is tried again in this time, whatever it waits for.
+        let recent = CARRY_MAX + 2 * PAUSE_MAX;
+        let troubles = self.troubles();
+        let lasting = troubles.lasting(Instant::now(), recent);
+        lasting.map(|(to, since)| (to.clone(), since.elapsed())).collect()
     }
 
     /// The delay queues that moves have gone to, and when, by their names.
@@ -170,6 +182,8 @@ impl Outbound {
     /// Why it did not come to an answer.
     async fn try_carry(&self, it: &Move) -> Result<Result<(), TooLarge>, Failed> {
         self.declare(&it.topology).await?;
+        // Before it is known: it may be there although its confirm is lost.
+        self.count(it);
         let published = self.broker.publish(it.publication.clone());
         let result = match tokio::time::timeout(CARRY_MAX, published).await {
             Ok(Ok(())) => Ok(Ok(())),

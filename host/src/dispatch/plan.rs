@@ -21,6 +21,19 @@ pub struct Planned {
     pub lanes: Vec<Lane>,
 }
 
+impl Planned {
+    /// Whether the order of its events matters.
+    pub fn in_order(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.subscription.order_by.is_some())
+    }
+
+    /// Whether the queue is still there when nobody consumes it.
+    pub fn outlives_its_consumer(&self) -> bool {
+        let queue = &self.consume.queue;
+        !queue.name.is_empty() && !queue.exclusive && !queue.auto_delete
+    }
+}
+
 /// One plugin's share of a consumer.
 #[derive(Clone)]
 pub struct Lane {

@@ -78,6 +78,14 @@ impl<K: Ord + Clone> Rarely<K> {
         self.troubles.get_mut(kind)?.end(now, now)
     }
 
+    /// What happened less than `recent` ago and is not over, with when it began.
+    pub fn lasting(&self, now: Instant, recent: Duration) -> impl Iterator<Item = (&K, Instant)> {
+        let lasts =
+            move |trouble: &Trouble| !trouble.over && now.duration_since(trouble.last) < recent;
+        let lasting = self.troubles.iter().filter(move |(_, trouble)| lasts(trouble));
+        lasting.map(|(kind, trouble)| (kind, trouble.began))
+    }
+
     /// The same for all kinds, with nothing said.
     pub fn all_well(&mut self, now: Instant) {
         self.troubles.values_mut().for_each(|trouble| _ = trouble.end(now, now));

@@ -142,7 +142,8 @@ impl Consumer {
         // Nobody waits for what is settled after the end.
         let Some(flushing) = self.flushing.hold() else { return (End::Cancelled, Duration::ZERO) };
         let (settle, verdicts) = mpsc::unbounded_channel();
-        let (lost, written) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        // The connection may be lost when nothing is consumed any more, and events still be under way.
+        let (lost, written) = (open.lost.child_token(), Arc::new(AtomicU64::new(0)));
         let acker = Acker {
             channel: live.channel.clone(),
             queue: live.queue.to_string(),
@@ -157,7 +158,7 @@ impl Consumer {
         let channel = live.channel.clone();
         let end = self.forward(live, settle, written, open).await;
         own.left = Some(Instant::now());
-        if !channel.status().connected() || open.lost.is_cancelled() {
+        if !channel.status().connected() {
             lost.cancel();
         }
         let end = match end {

@@ -143,7 +143,7 @@ impl Watchdog {
 /// Whether the broker has forgotten a consumer: both times there was something for it and for nobody
 /// else, it had room for it, and nothing has come between.
 fn stalled(before: &Census, now: &Census) -> bool {
-    let starved = |at: &Census| at.ready > 0 && at.unsettled == 0 && at.consumers == 1;
+    let starved = |at: &Census| at.ready > 0 && at.unsettled == 0 && at.consumers <= 1;
     starved(before) && starved(now) && before.delivered == now.delivered
 }
 

@@ -90,10 +90,11 @@ impl<'a> Subject<'a> {
         Self { name: &plugin.name, manifest: &plugin.manifest }
     }
 
-    /// Whether events of `subscription` wait in delay queues: not those that keep their place.
+    /// Whether events of `subscription` wait in delay queues: not those that keep their place. One
+    /// attempt is no exception, since a pause sends events there.
     pub fn retries_by_delay(&self, subscription: &Subscription) -> bool {
         let Subscription { order_by, at_most_once, .. } = subscription;
-        self.manifest.policy.attempts > 1 && order_by.is_none() && !at_most_once
+        order_by.is_none() && !at_most_once
     }
 
     fn finding(

@@ -156,6 +156,7 @@ async fn write_permission_taken() {
     // The handler's publication is refused, and so is every move of the event: it is held.
     trusted.vhost.publish("", "work", "publish::effects").await;
     trusted.host.logs(&["an event can't be moved"]).await;
+    trusted.host.unready(&["events are held"]).await;
     trusted.vhost.allow(&trusted.user.name, [".*"; 3]).await;
     let began = Instant::now();
     trusted.vhost.next("effects").await;
