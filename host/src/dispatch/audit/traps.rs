@@ -55,7 +55,8 @@ fn overflow(case: &Case<'_>) -> Option<Finding> {
     let limit = ["x-max-length", "x-max-length-bytes"];
     let limit = limit.into_iter().find(|limit| case.argument(limit).is_some())?;
     let queue = &case.queue.name;
-    let retried = case.subject.retries_by_delay(case.subscription);
+    let retried = case.subject.manifest.policy.attempts > 1
+        && case.subject.retries_by_delay(case.subscription);
     match case.argument("x-overflow").and_then(Field::as_text) {
         Some("drop-head") | None if case.has_dead_letter_exchange() => None,
         // A limit was asked for, and this is what limits do.
