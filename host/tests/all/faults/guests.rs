@@ -83,7 +83,7 @@ async fn ends(bad: Bad) {
     host.keep_log(report.file("log"));
     host.ready().await;
     let mut neighbour = Neighbour::new(&vhost).await;
-    let quiet = neighbour.during(sleep(secs(2))).await;
+    let quiet = neighbour.during(sleep(secs(if full() { 30 } else { 2 }))).await;
     let before = host.resident();
     let busy = neighbour.during(fail(&vhost, &bad, times)).await;
     let growth = host.resident().saturating_sub(before);

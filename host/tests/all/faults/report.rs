@@ -6,6 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What is wrong with one event is often wrong with all.
+const PROBLEMS_MAX: usize = 20;
+
 /// A row in the making. Ends with [`Report::finish`].
 pub struct Report {
     row: &'static str,
@@ -61,6 +64,9 @@ impl Report {
     #[track_caller]
     pub fn finish(mut self) {
         self.finished = true;
+        let more = self.problems.len().saturating_sub(PROBLEMS_MAX);
+        self.problems.truncate(PROBLEMS_MAX);
+        self.problems.extend((more > 0).then(|| format!("and {more} more")));
         self.write();
         assert!(self.problems.is_empty(), "{}: {:#?}", self.row, self.problems);
     }

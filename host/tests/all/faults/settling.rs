@@ -126,10 +126,11 @@ async fn transient_failures() {
     let delays = if full() { [1, 5, 30] } else { [1, 2, 3] };
     let vhost = Vhost::new().await;
     vhost.queue("effects", &[]).await;
-    // Without a circuit: a handler that fails each event is paused otherwise.
+    // Without a circuit: a handler that fails each event is paused otherwise. And with room for all
+    // of them, so that what comes again is received at once.
     let [one, two, three] = delays;
     let manifest = format!(
-        "[[subscription]]\nconcurrency = 1\n[circuit]\nfailures = 0\n[retry]\nattempts = 4\n\
+        "[[subscription]]\nprefetch = {events}\nconcurrency = 1\n[circuit]\nfailures = 0\n[retry]\nattempts = 4\n\
          delays = [\"{one}s\", \"{two}s\", \"{three}s\"]\n[grants]\npublish = [\":effects\"]\n"
     );
     let mut host = place().plugin("work", "scripted", &manifest).run(&vhost.url).await;
@@ -267,8 +268,9 @@ async fn short_and_long_delays() {
     const EVENTS: u32 = 1000;
     let vhost = Vhost::new().await;
     vhost.queue("effects", &[]).await;
-    let manifest = "[grants]\npublish = [\":effects\"]\n";
-    let mut host = place().plugin("work", "scripted", manifest).run(&vhost.url).await;
+    let manifest =
+        format!("[[subscription]]\nprefetch = {EVENTS}\n[grants]\npublish = [\":effects\"]\n");
+    let mut host = place().plugin("work", "scripted", &manifest).run(&vhost.url).await;
     host.keep_log(report.file("log"));
     host.ready().await;
     let of = |number: u32| delays[number as usize % 2];
