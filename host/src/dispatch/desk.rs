@@ -184,12 +184,14 @@ impl Desk {
             Action::Begin(ticket, delivery) => match self.target(ticket.lane()) {
                 Some(target) => self.spawn(Some(ticket), target, delivery),
                 // Taken away in this moment; others may have it.
-                None => self.give_back(delivery),
+                None => {
+                    self.give_back(delivery);
+                    self.end(ticket, None);
+                }
             },
             // Told where the reason is known: in `tell`.
             Action::Opened(_) => {}
             Action::Closed(lane) => {
-                self.paused().retain(|paused| paused.id != lane);
                 if let Some(target) = self.target(lane) {
                     report::CircuitClosed { subscription: &target.metrics }.emit();
                 }
@@ -230,18 +232,38 @@ impl Desk {
         outcome: &Outcome,
         target: &Target,
     ) -> Shelter {
+        let reason = outcome.reason();
         let (shelter, opened) = self.drive(|intake, now, actions| {
             let shelter = intake.concluded(ticket, sign, now, actions);
-            (shelter, actions.iter().any(|action| matches!(action, Action::Opened(_))))
+            // Before another thread may be told of the next change.
+            let mut opened = false;
+            for action in actions {
+                match action {
+                    Action::Opened(lane) => opened = self.show_paused(*lane, reason, target),
+                    Action::Closed(lane) => self.paused().retain(|paused| paused.id != *lane),
+                    Action::Begin(..) | Action::GiveBack(_) => {}
+                }
+            }
+            (shelter, opened)
         });
-        if let (true, Some(plugin)) = (opened, target.name()) {
-            let reason = outcome.reason();
+        if opened {
             report::CircuitOpened { subscription: &target.metrics, reason }.emit();
-            let paused = Paused { plugin, since: SystemTime::now(), reason: reason.to_owned() };
-            let _shown = target.metrics.paused();
-            self.paused().push(PausedLane { id: ticket.lane(), paused, _shown });
         }
         shelter
+    }
+
+    /// False for what is no plugin.
+    fn show_paused(&self, id: LaneId, reason: &str, target: &Target) -> bool {
+        let Some(plugin) = target.name() else { return false };
+        let paused = Paused { plugin, since: SystemTime::now(), reason: reason.to_owned() };
+        self.paused().push(PausedLane { id, paused, _shown: target.metrics.paused() });
+        true
+    }
+
+    /// The place of an event is free, unless it begins `again`.
+    fn end(self: &Arc<Self>, ticket: Ticket, again: Option<(Delivery, Duration)>) {
+        self.drive(|intake, now, actions| intake.ended(ticket, again, now, actions));
+        self.ended.notify_waiters();
     }
 
     fn target(&self, id: LaneId) -> Option<Arc<Target>> {
@@ -269,8 +291,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let again = self.again.take().map(|Again { delivery, delay }| (delivery, delay));
-        self.desk.drive(|intake, now, actions| intake.ended(ticket, again, now, actions));
-        self.desk.ended.notify_waiters();
+        self.desk.end(ticket, again);
     }
 }
 

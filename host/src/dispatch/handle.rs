@@ -122,6 +122,8 @@ pub async fn handle(
         _ if over => journal.settled(&event),
         _ => {}
     }
+    // The broker has it, or will have: one that is stale must not hold up what comes after it.
+    let receipt = receipt.filter(|receipt| !receipt.is_stale());
     let (End::Again { delay, counts }, Some(receipt)) = (end, receipt) else { return None };
     let attempt = event.attempt + u32::from(counts);
     if counts {

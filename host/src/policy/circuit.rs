@@ -116,10 +116,13 @@ impl Circuit {
         self.rules = rules;
     }
 
-    /// There is a reason to think that things have changed: an open circuit probes at once.
+    /// There is a reason to think that things have changed: an open circuit probes at once, and
+    /// failures are counted anew.
     pub fn hasten(&mut self, now: Duration) {
-        if let State::Open { until, .. } = &mut self.state {
-            *until = now;
+        match &mut self.state {
+            State::Closed { failures } => *failures = 0,
+            State::Open { until, .. } => *until = now,
+            State::Probing { .. } => {}
         }
     }
 

@@ -191,3 +191,6 @@ impl<'a> Course<'a> {
         (Phase::Settling(settlement), Step::Settle(verdict))
     }
 }
+
+#[cfg(test)]
+mod tests;

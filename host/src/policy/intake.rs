@@ -60,9 +60,11 @@ pub struct Pace {
 /// An event that was begun; to be handed in when it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    lane: LaneId,
-    key: Option<u64>,
-    probe: bool,
+    pub(super) lane: LaneId,
+    pub(super) key: Option<u64>,
+    pub(super) probe: bool,
+    /// Which version of the lane's plugin it was begun with.
+    pub(super) version: u64,
 }
 
 /// What is done about a failed event because of its lane's circuit.
@@ -91,6 +93,9 @@ pub enum Action<T> {
 #[derive(Debug)]
 pub struct Intake<T> {
     lanes: Vec<Lane<T>>,
+    /// Lanes that were taken away, until their last event has ended: one that comes back before
+    /// goes on with its keys and permits.
+    leaving: Vec<Lane<T>>,
     pausing: Pausing,
     stopping: bool,
     /// While stopping: nothing is consumed any more.
@@ -103,6 +108,7 @@ impl<T> Default for Intake<T> {
     fn default() -> Self {
         Self {
             lanes: Vec::new(),
+            leaving: Vec::new(),
             pausing: Pausing::default(),
             stopping: false,
             withdrawn: false,
@@ -123,6 +129,7 @@ impl<T> Intake<T> {
     ) -> Vec<LaneId> {
         self.pausing = pausing;
         let mut old = std::mem::take(&mut self.lanes);
+        old.append(&mut self.leaving);
         for rules in rules {
             let lane = match old.iter().position(|lane| lane.rules.name == rules.name) {
                 Some(at) => {
@@ -138,7 +145,10 @@ impl<T> Intake<T> {
             self.lanes.push(lane);
         }
         for mut gone in old {
-            actions.extend(gone.take_all().into_iter().map(Action::GiveBack));
+            actions.extend(gone.leave().into_iter().map(Action::GiveBack));
+            if gone.busy > 0 {
+                self.leaving.push(gone);
+            }
         }
         self.begin(actions);
         self.lanes.iter().map(|lane| lane.id).collect()
@@ -168,7 +178,9 @@ impl<T> Intake<T> {
         actions: &mut Vec<Action<T>>,
     ) -> Shelter {
         let Some(lane) = self.lane(ticket.lane) else { return Shelter::None };
-        match lane.circuit.sign(sign, ticket.probe, now) {
+        // A version that is gone says nothing about the one that is there.
+        let sign_of_now = if ticket.version == lane.version { sign } else { Sign::Neutral };
+        match lane.circuit.sign(sign_of_now, ticket.probe, now) {
             Change::None | Change::Reopened => {}
             Change::Opened => actions.push(Action::Opened(lane.id)),
             Change::Closed => actions.push(Action::Closed(lane.id)),
@@ -193,10 +205,10 @@ impl<T> Intake<T> {
     ) {
         let (stopping, withdrawn) = (self.stopping, self.withdrawn);
         let Some(lane) = self.lane(ticket.lane) else {
-            return actions.extend(again.map(|(it, _)| Action::GiveBack(it)));
+            actions.extend(again.map(|(it, _)| Action::GiveBack(it)));
+            return self.left(ticket);
         };
-        lane.busy = lane.busy.saturating_sub(1);
-        lane.probe_is_out &= !ticket.probe;
+        lane.free(ticket);
         match again {
             Some((it, delay)) => lane.rest(now + delay, Item { it, key: ticket.key }),
             None => lane.release(ticket.key),
@@ -236,8 +248,10 @@ impl<T> Intake<T> {
     /// event that was begun follows when that has ended.
     pub fn withdraw(&mut self, actions: &mut Vec<Action<T>>) {
         self.withdrawn = self.stopping;
+        // The reason may be gone meanwhile: then what comes next would overtake what goes back.
+        let gives_back = self.pausing == Pausing::GiveBack;
         for lane in &mut self.lanes {
-            if self.stopping || !lane.circuit.is_closed() {
+            if self.stopping || gives_back && !lane.circuit.is_closed() {
                 actions.extend(lane.take_free().into_iter().map(Action::GiveBack));
             }
         }
@@ -258,7 +272,16 @@ impl<T> Intake<T> {
     /// The number of events that wait, and of those that are begun.
     pub fn held(&self) -> (usize, usize) {
         let count = |(waiting, busy), lane: &Lane<T>| (waiting + lane.waiting(), busy + lane.busy);
-        self.lanes.iter().fold((0, 0), count)
+        self.lanes.iter().chain(&self.leaving).fold((0, 0), count)
+    }
+
+    /// An event has ended whose lane was taken away.
+    fn left(&mut self, ticket: Ticket) {
+        if let Some(lane) = self.leaving.iter_mut().find(|lane| lane.id == ticket.lane) {
+            lane.free(ticket);
+            lane.release(ticket.key);
+        }
+        self.leaving.retain(|lane| lane.busy > 0);
     }
 
     fn begin(&mut self, actions: &mut Vec<Action<T>>) {
@@ -273,8 +296,9 @@ impl<T> Intake<T> {
 }
 
 impl Ticket {
-    pub(super) fn new(lane: LaneId, key: Option<u64>, probe: bool) -> Self {
-        Self { lane, key, probe }
+    #[cfg(test)]
+    pub(super) fn is_probe(&self) -> bool {
+        self.probe
     }
 
     /// Where it was begun.
@@ -282,3 +306,6 @@ impl Ticket {
         self.lane
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub(super) struct Lane<T> {
     pub(super) id: LaneId,
     pub(super) rules: LaneRules,
     pub(super) circuit: Circuit,
+    /// Counts the versions of its plugin.
+    pub(super) version: u64,
     /// Events that are begun.
     pub(super) busy: usize,
     /// One of them is a probe.
@@ -36,6 +38,7 @@ impl<T> Lane<T> {
             id,
             circuit: Circuit::new(rules.circuit),
             rules,
+            version: 0,
             busy: 0,
             probe_is_out: false,
             ready: VecDeque::new(),
@@ -48,8 +51,18 @@ impl<T> Lane<T> {
         self.circuit.set_rules(rules.circuit);
         if rules.version != self.rules.version {
             self.circuit.hasten(now);
+            self.version += 1;
         }
         self.rules = rules;
+    }
+
+    /// It is taken away: everything that waits. What is begun keeps its key and its permit.
+    pub(super) fn leave(&mut self) -> Vec<T> {
+        self.circuit = Circuit::new(self.rules.circuit);
+        self.version += 1;
+        let mut all = self.take_free();
+        all.extend(self.behind.values_mut().flat_map(|behind| behind.drain(..)));
+        all
     }
 
     pub(super) fn add(&mut self, item: Item<T>) {
@@ -71,8 +84,15 @@ impl<T> Lane<T> {
             let Some(Item { it, key }) = self.ready.pop_front() else { return };
             self.busy += 1;
             self.probe_is_out |= probe;
-            actions.push(Action::Begin(Ticket::new(self.id, key, probe), it));
+            let ticket = Ticket { lane: self.id, key, probe, version: self.version };
+            actions.push(Action::Begin(ticket, it));
         }
+    }
+
+    /// The permit of an event that has ended.
+    pub(super) fn free(&mut self, ticket: Ticket) {
+        self.busy = self.busy.saturating_sub(1);
+        self.probe_is_out &= !ticket.probe;
     }
 
     /// The event of this key is done: the next one may begin.
@@ -102,15 +122,6 @@ impl<T> Lane<T> {
     pub(super) fn waiting(&self) -> usize {
         let behind: usize = self.behind.values().map(VecDeque::len).sum();
         self.ready.len() + self.resting.len() + behind
-    }
-
-    /// Everything that waits, each event before those behind it.
-    pub(super) fn take_all(&mut self) -> Vec<T> {
-        let mut all = self.take_free();
-        for (_, behind) in self.behind.drain() {
-            all.extend(behind);
-        }
-        all
     }
 
     /// Everything that waits and is not behind an event that was begun.

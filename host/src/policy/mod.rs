@@ -9,6 +9,8 @@ pub mod course;
 pub mod delays;
 pub mod intake;
 mod lane;
+#[cfg(test)]
+mod schedules;
 
 use crate::flow::{Fault, Outcome, Settlement};
 use std::time::Duration;
