@@ -122,7 +122,7 @@ fn late() -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transient_failures() {
     let mut report = Report::new("transient failure three times, then success");
-    let events = if full() { 1000 } else { 200 };
+    let events = if full() { 300 } else { 200 };
     let delays = if full() { [1, 5, 30] } else { [1, 2, 3] };
     let vhost = Vhost::new().await;
     vhost.queue("effects", &[]).await;
