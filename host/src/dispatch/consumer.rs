@@ -56,7 +56,6 @@ impl Consumer {
             counter: counter.clone(),
             shared: shared.clone(),
             said: Once::new(),
-            in_order: planned.in_order(),
             before: before.filter(|_| planned.in_order()),
         };
         tokio::spawn(intake.run());
@@ -117,8 +116,7 @@ struct Intake {
     shared: Arc<Shared>,
     /// That the broker does not delay by itself is said.
     said: Once,
-    /// Events are in order with those of whoever consumed before, and of whoever comes after.
-    in_order: bool,
+    /// Whoever consumed before, if the events are in order with theirs.
     before: Option<watch::Receiver<Status>>,
 }
 
@@ -164,12 +162,6 @@ impl Intake {
         }
     }
 
-    async fn quiet(&self) {
-        if self.in_order {
-            self.desk.quiet().await;
-        }
-    }
-
     /// Until the appetite is another one, or it is to stop.
     async fn consume(
         &self,
@@ -203,7 +195,7 @@ impl Intake {
                     self.desk.stop();
                 }
                 // Whoever is next must not begin before what is begun here has ended.
-                () = self.quiet(), if stopping && !ending => {
+                () = self.desk.quiet(), if stopping && !ending => {
                     ending = true;
                     subscription.cancel.cancel();
                 }

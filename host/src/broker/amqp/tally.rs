@@ -180,7 +180,7 @@ mod tests {
             (Census { unsettled: 1, ..starved }, starved, false),
             (starved, Census { consumers: 2, ..starved }, false),
             (Census { consumers: 2, ..starved }, starved, false),
-            (Census { consumers: 0, ..starved }, starved, false),
+            (Census { consumers: 0, ..starved }, Census { consumers: 0, ..starved }, true),
         ];
         for (before, now, expected) in table {
             assert_eq!(stalled(&before, &now), expected, "{before:?} then {now:?}");
