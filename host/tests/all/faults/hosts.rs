@@ -37,6 +37,21 @@ async fn killed_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_and_continued() {
+    let heartbeat = if full() { secs(5) } else { secs(2) };
+    // The broker gives up on a host that has been silent for two intervals.
+    let lasts = heartbeat * 4;
+    let row = "host stopped for longer than its heartbeats (`STOP`), then continued";
+    let mut run = Plan::new(row).heartbeat(heartbeat).during(lasts + secs(5)).start().await;
+    run.host.signal("STOP");
+    sleep(lasts).await;
+    run.host.signal("CONT");
+    run.over();
+    let account = run.account().await;
+    account.passes(&Pass { losses: 1, publish_losses: 1, ..Pass::default() });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_under_load() {
     let mut run = Plan::new("SIGTERM under load").during(secs(10)).start().await;
     let code = run.host.terminate().await.code();

@@ -50,6 +50,7 @@ mod report;
 mod run;
 mod secrets;
 mod settling;
+mod topology;
 mod workload;
 
 use std::time::Duration;
