@@ -91,12 +91,12 @@ impl Node {
 
     /// Starts it after [`Node::kill`], with the data and on the ports that it had.
     pub fn start_again(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(self.dir().join("server.log"))?;
+        let output = File::options().create(true).append(true).open(self.output())?;
         let server = Command::new(&self.program)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             // A group of its own: Ctrl-C must not reach it before the tests have ended.
             .process_group(0)
             .spawn()?;
@@ -123,12 +123,12 @@ impl Node {
 
     /// Waits until it takes connections and its management API answers.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let (log, management, amqp) = (self.log(), self.management, self.amqp);
+        let (output, management, amqp) = (self.output(), self.management, self.amqp);
         let server = self.server.as_mut().context("it was not started")?;
         until("starting RabbitMQ", START_MAX, || {
             if let Some(status) = server.try_wait()? {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                bail!("RabbitMQ ended with {status}:\n{log}");
+                let output = fs::read_to_string(&output).unwrap_or_default();
+                bail!("RabbitMQ ended with {status}:\n{output}");
             }
             let api = http::get(management, "/api/overview", &[AUTHORIZATION]);
             let ready = api.is_ok_and(|(status, _)| status == 200) && speaks_amqp(amqp).is_ok();
@@ -163,6 +163,11 @@ impl Node {
 
     /// The file that it logs to.
     pub fn log(&self) -> PathBuf {
+        self.dir().join("log").join(self.name()).with_extension("log")
+    }
+
+    /// What it prints, e.g. when it can't start.
+    fn output(&self) -> PathBuf {
         self.dir().join("server.log")
     }
 
@@ -256,6 +261,8 @@ fn environment(name: &str, dir: &Path, home: &Home) -> Result<Vec<(&'static str,
         ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
         ("RABBITMQ_PID_FILE", path("pid")),
         ("ERL_CRASH_DUMP", path("erl_crash.dump")),
+        // So that the times in its log are those of others.
+        ("TZ", "UTC".to_owned()),
     ])
 }
 

@@ -125,6 +125,11 @@ impl Link {
         .await
     }
 
+    /// Whether the broker takes no publications at the moment.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.view.borrow().blocked.is_some()
+    }
+
     async fn when(&self, pick: impl Fn(&View) -> Option<&Arc<Open>>) -> Arc<Open> {
         let mut views = self.view.subscribe();
         loop {

@@ -12,7 +12,7 @@ use crate::flow::Publication;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, ErrorKind};
+use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -70,10 +70,10 @@ impl Publisher {
                 )
                 .await;
             let confirmed = match sent {
-                Ok(confirm) => match tokio::time::timeout(CONFIRM_LIMIT, confirm).await {
-                    Ok(confirmed) => confirmed,
+                Ok(confirm) => match self.confirmed(confirm).await {
+                    Some(confirmed) => confirmed,
                     // The channel goes with it: its confirm may come yet.
-                    Err(_) => return Err(PublishError::Lost(unconfirmed())),
+                    None => return Err(PublishError::Lost(unconfirmed())),
                 },
                 Err(error) => Err(error),
             };
@@ -100,6 +100,25 @@ impl Publisher {
                 }
                 Err(error) => Err(PublishError::Lost(words(&error))),
             };
+        }
+    }
+
+    /// Waits for a confirm; while the broker takes no publications, what is on its way stays there,
+    /// and to publish it again would be to publish it twice.
+    async fn confirmed(
+        &self,
+        mut confirm: PublisherConfirm,
+    ) -> Option<lapin::Result<Confirmation>> {
+        loop {
+            match tokio::time::timeout(CONFIRM_LIMIT, &mut confirm).await {
+                Ok(confirmed) => return Some(confirmed),
+                Err(_) if !self.link.is_blocked() => return None,
+                Err(_) => {}
+            }
+            tokio::select! {
+                confirmed = &mut confirm => return Some(confirmed),
+                _ = self.link.writable() => {}
+            }
         }
     }
 

@@ -6,8 +6,9 @@ use super::run::{Plan, Run};
 use super::{full, ms, secs};
 use crate::support::process::eventually;
 use crate::support::rabbit::text;
+use lapin::types::AMQPValue;
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 /// The fault is over as soon as the node takes connections.
@@ -16,6 +17,14 @@ async fn over_when_reachable(run: &mut Run, nodes: &Nodes) {
         sleep(ms(20)).await;
     }
     run.over();
+}
+
+/// When the node has last written a line with `text` to its log.
+fn said(nodes: &Nodes, text: &str) -> Option<SystemTime> {
+    let log = std::fs::read_to_string(nodes[0].log()).unwrap();
+    let line = log.lines().rev().find(|line| line.contains(text))?;
+    let (time, _) = line.split_once('+')?;
+    humantime::parse_rfc3339_weak(time).ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +89,8 @@ async fn short_of_memory() {
     );
     run.report.note(format!("{during:.0} events/s during the alarm, {before:.0} before it"));
     broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
-    run.over();
+    let cleared = eventually("the end of the alarm", async || said(&nodes, "alarm cleared")).await;
+    run.over_since(cleared);
     let mut account = run.account().await;
     let counted = account.evidence.reconnects;
     account.report.expect(counted == [0, 0], format!("{counted:?} reconnects"));
@@ -162,4 +172,28 @@ async fn tired_of_waiting_for_acks() {
     run.report.expect(!limited, "the consumer of the limited handler was cancelled");
     let account = run.account().await;
     account.passes(&Pass::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_queue_is_another_one() {
+    let mut run = Plan::new("queue exists with other arguments").during(secs(8)).start().await;
+    run.vhost.queue("other", &[("x-max-priority", AMQPValue::LongLongInt(5))]).await;
+    let manifest = "[[subscription]]\narguments = { x-max-priority = 10 }\n\
+        [grants]\npublish = [\":effects\"]\n";
+    run.host.place.install("other", "scripted", manifest);
+    let difference = ["queue `other`", "x-max-priority", "10", "5", "hint: ", "delete"];
+    run.host.unready(&difference).await;
+    // Tried again all the time, and told of once.
+    sleep(secs(5)).await;
+    let quiet = |line: &Value| line["level"] == "DEBUG" || line["level"] == "TRACE";
+    let told = |line: &Value| !quiet(line) && line.to_string().contains("x-max-priority");
+    let told = run.host.log_lines().iter().filter(|line| told(line)).count();
+    run.report.expect(told == 1, format!("told of {told} times"));
+    let found = run.host.place.wabbit(&["check", "--broker", &run.vhost.url]).await;
+    let shown = difference.iter().all(|text| found.stdout.contains(text));
+    assert!(found.code == 78 && shown, "{found:#?}");
+    run.vhost.delete("other").await;
+    run.host.ready().await;
+    let account = run.account().await;
+    account.passes(&Pass { gap: Some(if full() { ms(500) } else { secs(2) }), ..Pass::default() });
 }

@@ -1,9 +1,9 @@
 //! Connections that an operator or the network ends.
 
+use super::nodes::{self, Nodes};
 use super::oracle::Pass;
 use super::run::Plan;
 use super::{full, ms, secs};
-use crate::support::broker::Broker;
 use crate::support::proxy::{Blow, Proxy};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -65,21 +65,38 @@ async fn ended_by_the_network() {
     struck("connection ended or reset by the network, 50 times", &[Blow::Close, Blow::Reset]).await;
 }
 
+/// What the node has logged about clients that do not keep to the protocol.
+fn errors(nodes: &Nodes) -> Vec<String> {
+    let log = std::fs::read_to_string(nodes[0].log()).unwrap();
+    let is_error = |line: &&str| {
+        let kinds = ["rror on AMQP connection", "hannel error on connection", " exception "];
+        line.contains("[error]") && kinds.iter().any(|kind| line.contains(kind))
+    };
+    log.lines().filter(is_error).map(str::to_owned).collect()
+}
+
 async fn struck(row: &'static str, blows: &[Blow]) {
     let times = if full() { 50 } else { 10 };
-    let proxy = Proxy::new(Broker::shared().address).await;
+    // Nobody else is to make mistakes there meanwhile.
+    let nodes = nodes::hurt().await;
+    let before = errors(&nodes);
+    let proxy = Proxy::new(nodes.broker(0).address).await;
     proxy.open();
-    let plan = Plan::new(row).at([proxy.address.to_string()]).during(ms(500) * times as u32);
-    let mut run = plan.start().await;
+    let plan = Plan::on(row, nodes.broker(0)).at([proxy.address.to_string()]);
+    let mut run = plan.during(ms(500) * times as u32).start().await;
     while proxy.landed() < times {
         let before = proxy.landed();
-        proxy.strike(blows[before % blows.len()]);
         while proxy.landed() == before {
-            sleep(ms(5)).await;
+            // At a moment without a connection it hits nobody.
+            proxy.strike(blows[before % blows.len()]);
+            sleep(ms(20)).await;
         }
         sleep(ms(run.report.random.u64(100..500))).await;
     }
     let mut account = run.account().await;
+    let errors = errors(&nodes);
+    let ours = errors.get(before.len()..).unwrap_or_default();
+    account.report.expect(ours.is_empty(), format!("the broker logs errors: {ours:#?}"));
     let losses = proxy.landed();
     let counted: usize = account.evidence.reconnects.iter().sum();
     account.report.note(format!("{losses} connections ended, {counted} of them were up"));

@@ -50,7 +50,6 @@ mod report;
 mod run;
 mod secrets;
 mod settling;
-mod topology;
 mod workload;
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::report::Report;
 use super::run::{CONCURRENCY, PREFETCH};
 use super::workload::{Ledger, Number, key, number};
-use super::{full, secs};
+use super::{full, ms, secs};
 use crate::support::rabbit::Vhost;
 use futures_util::StreamExt;
 use lapin::options::BasicConsumeOptions;
@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+/// Longer than between two effects of a busy host.
+const PAUSE: Duration = ms(500);
 /// Beyond what it had before the fault.
 const GROWTH_MAX: u64 = 50 << 20;
 
@@ -53,6 +55,8 @@ pub struct Account {
     pub gap: Duration,
     /// From the end of the fault to the next effect.
     pub back: Duration,
+    /// All times without an effect that are longer than [`PAUSE`], in the same time.
+    pub paused: Duration,
     /// Of the rate after the fault to that before.
     pub ratio: f64,
     effects: BTreeMap<Number, Vec<Effect>>,
@@ -124,9 +128,9 @@ impl Account {
             }
         }
         let times = effect_times(&evidence.log);
-        let (gap, back) = gaps(&times, &evidence);
+        let (gap, back, paused) = gaps(&times, &evidence);
         let ratio = rate(&times, &evidence.thirds[2]) / rate(&times, &evidence.thirds[0]);
-        let mut account = Self { report, evidence, gap, back, ratio, effects, dead, left };
+        let mut account = Self { report, evidence, gap, back, paused, ratio, effects, dead, left };
         account.report.expect(unknown == 0, format!("{unknown} effects of no event"));
         account
     }
@@ -313,16 +317,18 @@ fn effect_times(log: &[Value]) -> Vec<(SystemTime, Number)> {
     times
 }
 
-/// The longest pause around the fault, and the one after it.
-fn gaps(times: &[(SystemTime, Number)], evidence: &Evidence) -> (Duration, Duration) {
+/// The longest time without an effect around the fault, the one after it, and the sum of all pauses.
+fn gaps(times: &[(SystemTime, Number)], evidence: &Evidence) -> (Duration, Duration, Duration) {
     let since = |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default();
     let after = times.iter().find(|(at, _)| *at >= evidence.over).map(|(at, _)| *at);
     // None at all is the longest gap.
-    let Some(after) = after else { return (Duration::MAX, Duration::MAX) };
+    let Some(after) = after else { return (Duration::MAX, Duration::MAX, Duration::MAX) };
     let around = times.iter().map(|(at, _)| *at).filter(|at| *at >= evidence.began);
     let around: Vec<_> = around.filter(|at| *at <= after).collect();
-    let gap = around.windows(2).map(|pair| since(pair[0], pair[1])).max();
-    (gap.unwrap_or_default(), since(evidence.over, after))
+    let gaps: Vec<_> = around.windows(2).map(|pair| since(pair[0], pair[1])).collect();
+    let longest = gaps.iter().max().copied().unwrap_or_default();
+    let paused = gaps.iter().filter(|gap| **gap > PAUSE).sum();
+    (longest, since(evidence.over, after), paused)
 }
 
 /// Events per second in the later half of a third: the first may share the slots with what came

@@ -200,8 +200,13 @@ pub struct Run {
 impl Run {
     /// The fault is over now: the broker can be reached. The rest of the events is published.
     pub fn over(&mut self) {
+        self.over_since(SystemTime::now());
+    }
+
+    /// The same, since this time.
+    pub fn over_since(&mut self, time: SystemTime) {
         if self.over.is_none() {
-            self.over = Some(SystemTime::now());
+            self.over = Some(time);
             self.workload.release();
         }
     }

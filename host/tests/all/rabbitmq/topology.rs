@@ -4,29 +4,8 @@ use super::{SCRIPTED, work};
 use crate::support::process::{Place, eventually};
 use crate::support::rabbit::{User, Vhost, api, body};
 use lapin::ExchangeKind;
-use lapin::types::AMQPValue;
 use serde_json::json;
 use std::collections::BTreeSet;
-
-#[tokio::test]
-async fn another_argument_stops_one_subscription_until_it_is_put_right() {
-    let vhost = Vhost::new().await;
-    vhost.queue("out", &[]).await;
-    vhost.queue("orders", &[("x-max-length", AMQPValue::LongLongInt(5))]).await;
-    let limited = "[[subscription]]\nqueue = \"orders\"\narguments = { x-max-length = 10 }\n";
-    let place =
-        Place::new().plugin("orders", "noop", limited).plugin("other", "scripted", SCRIPTED);
-    let host = place.run(&vhost.url).await;
-    let texts = ["queue `orders`", "x-max-length", "'10'", "'5'", "hint: "];
-    let reason = host.unready(&texts).await;
-    assert!(reason.contains("delete the queue"), "{reason}");
-    eventually("one reason", async || (host.reasons().await.len() == 1).then_some(())).await;
-    vhost.publish("", "other", &work(0, "goes on")).await;
-    assert_eq!(body(&vhost.next("out").await), "goes on");
-    vhost.delete("orders").await;
-    host.ready().await;
-    host.publish("", "orders", "x").await.works();
-}
 
 #[tokio::test]
 async fn a_missing_permission_stops_one_subscription_and_says_what_to_do() {
