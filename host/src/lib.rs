@@ -6,6 +6,7 @@ pub mod flow;
 pub mod policy;
 pub mod telemetry;
 pub mod broker;
+pub mod store;
 pub mod wit;
 pub mod capability;
 pub mod plugin;

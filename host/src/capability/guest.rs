@@ -6,6 +6,7 @@ use super::log::{GuestLog, LogLine, Stream};
 use super::log_rate::LogRate;
 use super::outbox::Outbox;
 use super::stdio::Lines;
+use super::transaction::{Stores, Transaction};
 use crate::flow::Publication;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -49,11 +50,18 @@ pub struct Guest {
     pub(super) log: GuestLog,
     pub(super) outbox: Outbox,
     pub(super) grants: Arc<Grants>,
+    stores: Arc<Stores>,
+    pub(super) transaction: Transaction,
 }
 
 impl Guest {
     /// A guest of `plugin`: no files, no network, no environment, no arguments.
-    pub fn new(plugin: &Arc<str>, grants: Arc<Grants>, budget: Arc<Budget>) -> Self {
+    pub fn new(
+        plugin: &Arc<str>,
+        grants: Arc<Grants>,
+        stores: Arc<Stores>,
+        budget: Arc<Budget>,
+    ) -> Self {
         let log = GuestLog::new(plugin.clone(), budget.clone());
         let wasi = WasiCtx::builder()
             .stdout(Lines::new(Stream::Out, log.clone()))
@@ -71,6 +79,8 @@ impl Guest {
             unavailable: None,
             log,
             grants,
+            transaction: Transaction::new(stores.clone()),
+            stores,
         }
     }
 
@@ -81,11 +91,17 @@ impl Guest {
         self.unavailable = None;
         self.log.begin();
         self.outbox.clear();
+        self.transaction = Transaction::new(self.stores.clone());
     }
 
     /// What was published since [`Self::begin`].
     pub fn take_publications(&mut self) -> Vec<Publication> {
         self.outbox.take()
+    }
+
+    /// What was done in stores since [`Self::begin`].
+    pub fn take_transaction(&mut self) -> Transaction {
+        std::mem::take(&mut self.transaction)
     }
 
     /// What the guest said is not available since [`Self::begin`], if it said so.

@@ -9,6 +9,7 @@ mod log;
 mod log_rate;
 mod outbox;
 mod stdio;
+pub mod transaction;
 mod variables;
 
 pub use guest::{Budget, Guest, add_to_linker};

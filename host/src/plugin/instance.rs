@@ -3,7 +3,7 @@
 
 use super::engine::TICK;
 use super::limits::{Instance, Limits};
-use crate::capability::{Budget, Guest, LogLine, LogRate, grants::Grants};
+use crate::capability::{Budget, Guest, LogLine, LogRate, grants::Grants, transaction::Stores};
 use crate::flow::{Event, Fault, Outcome};
 use crate::telemetry::report;
 use crate::wit::v0_1::{self, Lowered, export};
@@ -34,6 +34,7 @@ pub struct Instances {
     limits: Limits,
     budget: Arc<Budget>,
     grants: Arc<Grants>,
+    stores: Arc<Stores>,
     idle: Arc<Idle>,
     spares: Spares,
 }
@@ -106,7 +107,7 @@ impl Instances {
         plugin: Arc<str>,
         pre: export::HandlerPre<Guest>,
         limits: Limits,
-        grants: Arc<Grants>,
+        (grants, stores): (Arc<Grants>, Arc<Stores>),
         spares: Spares,
     ) -> Self {
         let budget = Arc::new(Budget {
@@ -121,7 +122,7 @@ impl Instances {
         });
         let idle = Arc::<Idle>::default();
         spares.join(&idle);
-        Self { plugin, pre, limits, budget, grants, idle, spares }
+        Self { plugin, pre, limits, budget, grants, stores, idle, spares }
     }
 
     /// Makes one instance, to see that it can be made, and keeps it if instances are reused.
@@ -215,7 +216,8 @@ impl Instances {
     }
 
     fn store(&self) -> Store<Guest> {
-        let guest = Guest::new(&self.plugin, self.grants.clone(), self.budget.clone());
+        let (grants, stores) = (self.grants.clone(), self.stores.clone());
+        let guest = Guest::new(&self.plugin, grants, stores, self.budget.clone());
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(self.limits.publication_bytes.saturating_add(HOSTCALL_SLACK));

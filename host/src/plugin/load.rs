@@ -8,6 +8,7 @@ use super::engine::{EngineLimits, engine};
 use super::inspect::{NotAComponent, inspect};
 use super::instance::{Instances, Spares};
 use super::manifest::Manifest;
+use crate::capability::transaction::Stores;
 use crate::capability::{self, Guest, LogLine};
 use crate::flow::{Event, Outcome};
 use crate::wit::v0_1::export::HandlerPre;
@@ -131,7 +132,8 @@ impl Loader {
         let name: Arc<str> = name.into();
         let grants = Arc::new(manifest.grants.clone());
         let (limits, spares) = (manifest.limits.clone(), self.spares.clone());
-        let instances = Instances::new(name.clone(), pre, limits, grants, spares);
+        let instances =
+            Instances::new(name.clone(), pre, limits, (grants, Arc::<Stores>::default()), spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
         Ok(Plugin { name, digest, manifest, instances })

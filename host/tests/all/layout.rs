@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The order of the flow: a module may name those before it, and itself.
-const FLOW: [&str; 11] = [
+const FLOW: [&str; 12] = [
     "flow",
     "policy",
     "telemetry",
     "broker",
+    "store",
     "wit",
     "capability",
     "plugin",
@@ -19,10 +20,13 @@ const FLOW: [&str; 11] = [
 ];
 
 /// What only some rooms may name.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("lapin::", &["broker/amqp/"]),
     ("wasmtime::", &["wit/", "capability/", "plugin/"]),
     ("wasmtime_wasi::", &["capability/", "plugin/instance.rs"]),
+    ("sqlx::", &["store/sql/"]),
+    ("redb::", &["store/key_value/embedded"]),
+    ("redis::", &["store/key_value/redis"]),
     ("notify::", &["plugin/watch/"]),
     ("axum::", &["admin/"]),
     ("clap::", &["cli/"]),

@@ -18,6 +18,8 @@ const ROWS: &str = "faults::";
 const SCHEDULES: &str = "1000000";
 /// Where the table of a whole run is kept.
 const TABLE: &str = "host/tests/FAULTS.md";
+/// Stands among the results of a whole run.
+const WHOLE: &str = "whole";
 
 /// What was asked for.
 #[derive(Default)]
@@ -39,8 +41,8 @@ impl Options {
                 name => options.names.push(name.to_owned()),
             }
         }
-        // The table is that of a whole run.
-        (!options.write || (options.names.is_empty() && !options.quick)).then_some(options)
+        // The table is that of rows at full length.
+        (!options.write || !options.quick).then_some(options)
     }
 
     fn asks_for(&self, test: &str) -> bool {
@@ -60,12 +62,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let build = ["test", "--quiet", "--package", "wabbit", "--test", "all", "--no-run"];
     run_command(Command::new("cargo").args(build).current_dir(root()))?;
     let rows = rows(options)?;
-    let results = scratch().join("faults");
-    if results.exists() {
-        fs::remove_dir_all(&results)?;
+    let whole = options.names.is_empty() && !options.quick;
+    let results = scratch().join(if options.quick { "faults-quick" } else { "faults" });
+    let begun = results.join(WHOLE);
+    // Rows that are run by name take the place of what they left before.
+    if options.names.is_empty() {
+        let _ = fs::remove_dir_all(&results);
+    } else if options.write && !begun.exists() {
+        bail!("there is no table to write these rows into\nhint: `cargo xtask faults` runs all");
+    }
+    fs::create_dir_all(&results)?;
+    if whole {
+        fs::write(begun, "")?;
     }
     node.wait_ready()?;
-    let whole = options.names.is_empty() && !options.quick;
     let scheduled = !whole || schedules()?;
     let mut tests = cargo_test();
     tests.args(["--include-ignored", "--exact", "--test-threads=1"]).args(&rows);

@@ -1,0 +1,66 @@
+//! Where handlers keep data: key-value stores and SQL databases, opened once for all plugins, which
+//! grants name. What one event does in one of them is a unit of work that becomes visible with its
+//! commit, together with the [`Record`] that the event is done and what is still to be published for
+//! it. Guests reach this through [`crate::capability`]; [`crate::dispatch`] commits.
+
+pub mod key_value;
+pub mod sql;
+
+use crate::flow::Publication;
+use futures_util::future::BoxFuture;
+use std::time::SystemTime;
+
+pub use key_value::KeyValue;
+pub use sql::Database;
+
+/// What tells one event of one plugin and queue from all others, the same each time that it comes:
+/// a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub [u8; 32]);
+
+/// What is kept of an event that was handled.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Which.
+    pub event: EventId,
+    /// What is to be published for it, with message-ids.
+    pub publications: &'a [Publication],
+    /// Until when it is remembered.
+    pub expires: SystemTime,
+}
+
+/// What a store knows of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recalled {
+    /// Nothing.
+    New,
+    /// It was handled, and these were not known to be published when that was last looked at.
+    Done(Vec<Publication>),
+}
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It is not there, or went away: the same may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Another event changed what this one has read, or they waited for each other: the same
+    /// succeeds when it is done again from the start.
+    #[error("{0}")]
+    Conflict(String),
+    /// It will not do this.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The part of every store that remembers which events are done.
+pub trait Inbox: Send + Sync {
+    /// What is known of `event`.
+    fn recall(&self, event: EventId) -> BoxFuture<'_, Result<Recalled, StoreError>>;
+
+    /// The publications of `event` have been taken by the broker: they need not be kept.
+    fn published(&self, event: EventId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Forgets what expired before `now`. Called now and then.
+    fn expire(&self, now: SystemTime) -> BoxFuture<'_, Result<(), StoreError>>;
+}
