@@ -53,6 +53,62 @@ impl TopicPattern {
     pub fn fits_all(&self) -> bool {
         !self.words.is_empty() && self.words.iter().all(|word| word == "#")
     }
+
+    /// Whether every key that fits `other` fits this one. May say no where it is so.
+    pub fn covers(&self, other: &Self) -> bool {
+        let held = |own: &str, word: &str| own == word || (own == "*" && word != "#");
+        self.walk(other, |own, word| match (own, word) {
+            (Some("#"), Some(_)) => Step::Either,
+            (Some("#"), None) => Step::Own,
+            (Some(own), Some(word)) if held(own, word) => Step::Both,
+            _ => Step::Never,
+        })
+    }
+
+    /// Whether there is a key that fits both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let wild = |word: &str| word == "*";
+        self.walk(other, |own, word| match (own, word) {
+            (Some("#"), Some(_)) | (Some(_), Some("#")) => Step::Either,
+            (Some("#"), None) => Step::Own,
+            (None, Some("#")) => Step::Other,
+            (Some(own), Some(word)) if own == word || wild(own) || wild(word) => Step::Both,
+            _ => Step::Never,
+        })
+    }
+
+    /// Whether both patterns can be walked to their ends by the steps that `step` allows.
+    fn walk(&self, other: &Self, step: impl Fn(Option<&str>, Option<&str>) -> Step) -> bool {
+        let (own, words) = (&self.words, &other.words);
+        // Whether there is a way to the end from each pair of places, from the end backwards.
+        let mut ends = vec![vec![false; words.len() + 2]; own.len() + 2];
+        for at in (0..=own.len()).rev() {
+            for to in (0..=words.len()).rev() {
+                ends[at][to] = match step(word(own, at), word(words, to)) {
+                    _ if at == own.len() && to == words.len() => true,
+                    Step::Own => ends[at + 1][to],
+                    Step::Other => ends[at][to + 1],
+                    Step::Either => ends[at + 1][to] || ends[at][to + 1],
+                    Step::Both => ends[at + 1][to + 1],
+                    Step::Never => false,
+                };
+            }
+        }
+        ends[0][0]
+    }
+}
+
+/// How two patterns are walked on: by a word of one of them, or of both.
+enum Step {
+    Own,
+    Other,
+    Either,
+    Both,
+    Never,
+}
+
+fn word(words: &[String], at: usize) -> Option<&str> {
+    words.get(at).map(String::as_str)
 }
 
 /// As RabbitMQ splits keys: an empty one has no words.
@@ -148,5 +204,33 @@ mod tests {
     fn a_hostile_pattern_costs_little() {
         let pattern: TopicPattern = ["#.a"; 60].join(".").parse().unwrap();
         assert!(!pattern.fits(&format!("{}.b", ["a"; 120].join("."))));
+    }
+
+    #[test]
+    fn patterns_are_compared() {
+        /// Two patterns, whether the first covers the second, whether they overlap.
+        type Row = (&'static str, &'static str, bool, bool);
+        let table: [Row; 15] = [
+            ("a.b", "a.b", true, true),
+            ("a.b", "a.c", false, false),
+            ("a.*", "a.b", true, true),
+            ("a.b", "a.*", false, true),
+            ("a.*", "a", false, false),
+            ("#", "a.*.#", true, true),
+            ("#", "", true, true),
+            ("", "#", false, true),
+            ("a.#", "a", true, true),
+            ("a.#", "a.#.b", true, true),
+            ("a.#.b", "a.#", false, true),
+            ("*", "#", false, true),
+            ("#.paid", "order.*", false, true),
+            ("*.a", "b.*", false, true),
+            ("#.a.#", "x.a.y.a", true, true),
+        ];
+        for (one, other, covers, overlaps) in table {
+            let [a, b]: [TopicPattern; 2] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!((a.covers(&b), a.overlaps(&b)), (covers, overlaps), "{one} {other}");
+            assert_eq!(b.overlaps(&a), overlaps, "{other} {one}");
+        }
     }
 }

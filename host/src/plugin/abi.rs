@@ -91,7 +91,7 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
             Some(Refusal::Unknown { import })
         }
         "wabbit:amqp" | "wabbit:circuit" => None,
-        "wabbit:publish" if !grants.allows_any_publish() => {
+        "wabbit:publish" if grants.publish.is_empty() => {
             let line = "`publish = [\"EXCHANGE:ROUTING-KEY\"]`";
             Some(Refusal::NotGranted { import, line })
         }

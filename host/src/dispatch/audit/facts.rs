@@ -141,7 +141,7 @@ fn items(subjects: &[Subject<'_>], extent: Extent) -> Vec<Item> {
                 items.extend(topology.exchanges.iter().cloned().map(Item::Exchange));
             }
         }
-        for grant in &subject.manifest.grants.publish {
+        for grant in &subject.manifest.grants.publish.effective() {
             items.extend(destination(grant).map(|name| match name {
                 Name::Exchange(name) => Item::Exchange(any_exchange(name)),
                 Name::Queue(name) => Item::Queue(Queue::durable(name)),

@@ -69,7 +69,8 @@ pub(super) fn grants(
     facts: &Facts,
     findings: &mut Vec<Finding>,
 ) {
-    for name in subject.manifest.grants.publish.iter().filter_map(destination) {
+    let granted = subject.manifest.grants.publish.effective();
+    for name in granted.iter().filter_map(destination) {
         if facts.is_there(&name) == Some(false) && !all.iter().any(|it| declares(*it, &name)) {
             let problem =
                 format!("{name}, which it may publish to, does not exist: its events would fail");
@@ -161,7 +162,8 @@ pub(super) fn needs(subject: Subject<'_>) -> Vec<Need> {
             to_retry(moves::delay_queue(*delay), &mut add);
         }
     }
-    for exchange in subject.manifest.grants.publish.iter().filter_map(PublishGrant::exchange) {
+    let granted = subject.manifest.grants.publish.effective();
+    for exchange in granted.iter().filter_map(PublishGrant::exchange) {
         let exchange = exchange.to_owned();
         let (access, purpose) = (Access::Publish(exchange), "which it may publish to");
         let queue = String::new();

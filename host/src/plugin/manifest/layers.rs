@@ -2,8 +2,10 @@
 //! the manifest, `[plugins.NAME]` over it. Grants are only ever narrowed, by the defaults too, and
 //! of a limit that manifest and `[plugins.NAME]` both state the smaller one counts.
 
+use super::grants::LISTS;
 use super::written::{Entry, Node, Place, Report, Section, Table, Value};
 use super::{Reader, Rules};
+use crate::capability::grants::Named;
 
 /// What came of it.
 pub(super) struct Layers {
@@ -11,6 +13,8 @@ pub(super) struct Layers {
     pub manifest: Table,
     /// `limits` and `grants` that narrow the manifest's.
     pub narrowing: Table,
+    /// What the host grants to this plugin by name.
+    pub named: Named,
 }
 
 /// Lays them; `own` is the manifest, written at `at`.
@@ -19,6 +23,7 @@ pub(super) fn lay(own: &Table, at: &Place, rules: &Rules<'_>) -> Layers {
     let (defaults, overrides) =
         (rules.defaults.unwrap_or(&empty), rules.overrides.unwrap_or(&empty));
     let (mut under, mut over) = (defaults.clone(), overrides.clone());
+    let named = named(&over);
     let narrowing = take_narrowing(&mut under, own, &mut over);
     let mut manifest = Table::default();
     for layer in [&under, own, &over] {
@@ -26,7 +31,14 @@ pub(super) fn lay(own: &Table, at: &Place, rules: &Rules<'_>) -> Layers {
     }
     let entry = subscriptions([defaults, own, overrides], at);
     manifest.0.insert("subscription".to_owned(), entry);
-    Layers { manifest, narrowing }
+    Layers { manifest, narrowing, named }
+}
+
+fn named(over: &Table) -> Named {
+    let Some(grants) = over.table("grants") else { return Named::new() };
+    let variables = grants.table("variables").into_iter().flat_map(|table| table.0.keys());
+    let variables = variables.map(|name| format!("variables.{name}"));
+    grants.0.keys().cloned().chain(variables).collect()
 }
 
 /// Checks what the host's configuration says in `table`, which is called `[path]`, as far as that
@@ -71,18 +83,17 @@ fn lay_over(lower: &mut Table, upper: &Table) {
     }
 }
 
-/// Takes out of the host's layers what can only narrow: the grants of `over`, and where those do
-/// not speak of publishing, what `under` says of it; the limits of `over` that the manifest states
-/// as well.
+/// Takes out of the host's layers what can only narrow: the grants of `over`, and of the lists that
+/// those do not speak of what `under` says; the limits of `over` that the manifest states as well.
 fn take_narrowing(under: &mut Table, own: &Table, over: &mut Table) -> Table {
     let mut narrowing = Table::default();
     narrowing.0.extend(over.0.remove_entry("grants"));
     if let Some(entry) = under.0.get_mut("grants")
         && let Value::Table(grants) = &mut entry.node.value
-        && let Some(publish) = grants.0.remove("publish")
     {
-        let only = Value::Table(Table([("publish".to_owned(), publish)].into()));
-        let node = Node { at: entry.node.at.clone(), value: only };
+        let lists = LISTS.iter().filter_map(|list| grants.0.remove_entry(*list));
+        let lists = Value::Table(Table(lists.collect()));
+        let node = Node { at: entry.node.at.clone(), value: lists };
         let mut both = Table([("grants".to_owned(), Entry { at: entry.at.clone(), node })].into());
         lay_over(&mut both, &narrowing);
         narrowing = both;

@@ -50,8 +50,7 @@ pub struct Manifest {
 /// What the host's configuration says about one plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'a> {
-    /// `[plugins.defaults]`: for what the manifest does not state; `publish` of its grants
-    /// narrows.
+    /// `[plugins.defaults]`: for what the manifest does not state; the lists of its grants narrow.
     pub defaults: Option<&'a Table>,
     /// `[plugins.NAME]`: in place of what the manifest states; narrows its grants and limits.
     pub overrides: Option<&'a Table>,
@@ -112,9 +111,9 @@ impl Manifest {
         let report = Report::default();
         let reader =
             Reader { name, prefetch: rules.prefetch, memory_max: rules.memory_max, whole: true };
-        let manifest = Section::read(("", at.clone(), &layers.manifest), None, &report, |root| {
-            reader.manifest(root)
-        });
+        let read = |root: &Section<'_>| reader.manifest(root);
+        let mut manifest = Section::read(("", at.clone(), &layers.manifest), None, &report, read);
+        manifest.grants.named = layers.named;
         let path = format!("plugins.{name}");
         let manifest = Section::read((&path, at, &layers.narrowing), None, &report, |root| {
             reader.narrow(root, manifest)

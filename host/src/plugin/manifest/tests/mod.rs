@@ -6,6 +6,7 @@ mod refused;
 
 use super::*;
 use crate::broker::{Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType};
+use crate::capability::grants::Variable;
 use crate::flow::{Event, Field, Headers, Properties};
 use crate::plugin::limits::Instance;
 use crate::policy::{Last, circuit};
@@ -165,7 +166,7 @@ fn every_key_of_a_full_manifest_is_read() {
         }
     );
     assert!(manifest.grants.allows_publish("shop", "invoice.paid"));
-    assert_eq!(manifest.grants.variables["currency"], "EUR");
+    assert_eq!(manifest.grants.variables["currency"], Variable::Text("EUR".into()));
     let build = Build { command: "make".into(), watch: vec!["src/**".into()] };
     assert_eq!(manifest.build, Some(build));
 }

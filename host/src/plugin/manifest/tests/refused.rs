@@ -141,6 +141,25 @@ fn values_out_of_range_come_with_their_rule() {
             "#:2:11: `[grants] publish` has a bad entry: must be `EXCHANGE:KEY`, is `shop`\n\
              hint: `shop:#` for any key, `:shop` for the queue of this name",
         ),
+        (
+            "[grants]\nallowed-outbound-hosts = ['api.example.com']",
+            "#:2:26: `[grants] allowed-outbound-hosts` has a bad entry: must begin with `https://` \
+             or `http://`, is `api.example.com`\nhint: write `https://api.example.com`",
+        ),
+        (
+            "[grants]\nvariables = { k = { secrt = 'K' } }",
+            "#:2:19: `[grants] variables.k` must name its `secret`\n\
+             hint: write `{ secret = \"NAME\" }`\n\
+             #:2:21: unknown key `secrt` in `[grants] variables.k`\n\
+             hint: write `{ secret = \"NAME\" }`",
+        ),
+        (
+            "[grants]\nvariables.k = { secret = 'K', hosts = ['https://a', 'b'] }",
+            "#:2:1: `[grants] variables.k` is for `https://a`, where no request may go\n\
+             hint: add \"https://a\" to `allowed-outbound-hosts`\n\
+             #:2:53: the hosts of `[grants] variables.k` have a bad entry: must begin with \
+             `https://` or `http://`, is `b`\nhint: write `https://b`",
+        ),
         ("[build]\nwatch = []", "#:1:1: `[build] command` is missing"),
     ]);
 }
@@ -224,12 +243,7 @@ fn what_comes_later_is_refused_and_never_ignored() {
     for (text, what) in [
         ("[grants]\nsql = ['a']", "2:1: `[grants] sql`"),
         ("[grants]\nkey-value = ['a']", "2:1: `[grants] key-value`"),
-        ("[grants]\nallowed-outbound-hosts = []", "2:1: `[grants] allowed-outbound-hosts`"),
         ("[dedupe]\nkey = 'message-id'", "1:2: `[dedupe]`"),
-        (
-            "[grants]\nvariables = { k = { secret = 'K' } }",
-            "2:19: `[grants] variables.k` as a secret",
-        ),
     ] {
         assert_eq!(read(text).unwrap_err(), format!("plugins/orders.toml:{what} {later}"));
     }

@@ -1,62 +1,9 @@
-//! What a plugin may do beyond handling its event: nothing that is not listed here. The file that
-//! comes next is [`crate::plugin`]'s manifest, which reads grants.
+//! Where a plugin may publish: `EXCHANGE:KEY`.
 
+use super::list::Scope;
 use crate::flow::{PatternError, TopicPattern};
-use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::str::FromStr;
-
-/// What a plugin was granted.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Grants {
-    /// Where it may publish: one of them must allow a publication.
-    pub publish: Vec<PublishGrant>,
-    /// What it reads through `wasi:config`.
-    pub variables: BTreeMap<String, String>,
-    /// One grant of each of these lists must allow a publication as well.
-    narrowed: Vec<Vec<PublishGrant>>,
-}
-
-impl Grants {
-    /// Those that allow publishing with one of `publish`.
-    pub fn new(publish: Vec<PublishGrant>, variables: BTreeMap<String, String>) -> Self {
-        Self { publish, variables, narrowed: Vec::new() }
-    }
-
-    /// Whether publishing to `exchange` (empty: the default exchange) with `key` is granted.
-    pub fn allows_publish(&self, exchange: &str, key: &str) -> bool {
-        let any = |grants: &Vec<PublishGrant>| grants.iter().any(|g| g.allows(exchange, key));
-        any(&self.publish) && self.narrowed.iter().all(any)
-    }
-
-    /// Whether there may be a publication that is granted.
-    pub fn allows_any_publish(&self) -> bool {
-        !self.publish.is_empty() && self.narrowed.iter().all(|list| !list.is_empty())
-    }
-
-    /// What both grant: a publication must be allowed by both, and the variables take the values
-    /// that `by` has for them.
-    #[must_use]
-    pub fn narrow(&self, by: &Narrowing) -> Grants {
-        let mut both = self.clone();
-        both.narrowed.extend(by.publish.clone());
-        for (name, value) in &mut both.variables {
-            if let Some(other) = by.variables.get(name) {
-                value.clone_from(other);
-            }
-        }
-        both
-    }
-}
-
-/// What the host's configuration says about the grants of a plugin.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Narrowing {
-    /// Where the plugin may publish at most; `None`: wherever it asks for.
-    pub publish: Option<Vec<PublishGrant>>,
-    /// Other values for variables that the plugin asks for.
-    pub variables: BTreeMap<String, String>,
-}
 
 /// `EXCHANGE:KEY`: the exchange's name or `*` for any, nothing for the default exchange; the key
 /// as a topic pattern. As names of exchanges may hold colons and keys hardly do, the last colon
@@ -68,7 +15,8 @@ pub struct PublishGrant {
 }
 
 impl PublishGrant {
-    fn allows(&self, exchange: &str, key: &str) -> bool {
+    /// Whether it allows publishing to `exchange` with `key`.
+    pub fn allows(&self, exchange: &str, key: &str) -> bool {
         (self.exchange == "*" || self.exchange == exchange) && self.key.fits(key)
     }
 
@@ -80,6 +28,17 @@ impl PublishGrant {
     /// The only key that fits; `None` if there are others.
     pub fn key(&self) -> Option<String> {
         self.key.literal()
+    }
+}
+
+impl Scope for PublishGrant {
+    fn covers(&self, other: &Self) -> bool {
+        (self.exchange == "*" || self.exchange == other.exchange) && self.key.covers(&other.key)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let any = self.exchange == "*" || other.exchange == "*";
+        (any || self.exchange == other.exchange) && self.key.overlaps(&other.key)
     }
 }
 
@@ -134,6 +93,7 @@ impl Display for PublishGrant {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Grants, Narrowing};
     use super::*;
 
     #[test]
@@ -152,15 +112,12 @@ mod tests {
             ("Acme.Orders:OrderPlaced:#", "Acme.Orders:OrderPlaced", "", true),
         ];
         for (grant, exchange, key, allowed) in table {
-            let grants = Grants::new(vec![grant.parse().unwrap()], BTreeMap::new());
-            assert_eq!(
-                grants.allows_publish(exchange, key),
-                allowed,
-                "`{grant}`: {exchange} {key}"
-            );
+            let publish = vec![grant.parse().unwrap()].into();
+            let grants = Grants { publish, ..Grants::default() };
+            let said = grants.allows_publish(exchange, key);
+            assert_eq!(said, allowed, "`{grant}`: {exchange} {key}");
         }
         assert!(!Grants::default().allows_publish("", "orders"));
-        assert!(!Grants::default().allows_any_publish());
     }
 
     #[test]
@@ -177,25 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn narrowing_never_widens() {
+    fn every_list_must_allow_a_publication() {
         let list = |list: &[&str]| list.iter().map(|grant| grant.parse().unwrap()).collect();
-        let one = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
-        let asked = Grants::new(list(&["shop:order.*", ":queue"]), one("currency", "EUR"));
+        let asked: Vec<PublishGrant> = list(&["shop:order.*", ":queue"]);
+        let asked = Grants { publish: asked.into(), ..Grants::default() };
         let publish =
             |grants: &[&str]| Narrowing { publish: Some(list(grants)), ..Narrowing::default() };
-
         let both = asked.narrow(&publish(&["*:#.paid"]));
         assert!(both.allows_publish("shop", "order.paid"));
         assert!(!both.allows_publish("shop", "order.made"));
         assert!(!both.allows_publish("", "queue"));
         assert!(!both.allows_publish("else", "invoice.paid"));
-        assert!(both.allows_any_publish());
-        assert!(!both.narrow(&publish(&[])).allows_any_publish());
-        assert!(!both.narrow(&publish(&["shop:order.made"])).allows_publish("shop", "order.paid"));
-
+        let neither = both.narrow(&publish(&["shop:order.made"]));
+        assert!(!neither.allows_publish("shop", "order.paid"));
         assert_eq!(asked.narrow(&Narrowing::default()), asked);
-        let variables = |name| Narrowing { variables: one(name, "CHF"), ..Narrowing::default() };
-        assert_eq!(asked.narrow(&variables("currency")).variables, one("currency", "CHF"));
-        assert_eq!(asked.narrow(&variables("other")).variables, one("currency", "EUR"));
     }
 }
