@@ -10,6 +10,7 @@
 mod circuit;
 mod cli;
 mod conformance;
+mod databases;
 mod faults;
 mod guests;
 mod layout;

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::node::Node;
+use xtask::services::Services;
 
 /// The module of the rows.
 const ROWS: &str = "faults::";
@@ -56,7 +57,7 @@ impl Options {
 
 /// Runs the rows; one that fails is a failure.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let mut node = Node::start()?;
+    let (mut node, mut services) = (Node::start()?, Services::start()?);
     guests::fixtures(rust_target::choose()?)?;
     say("building the host and the tests");
     let build = ["test", "--quiet", "--package", "wabbit", "--test", "all", "--no-run"];
@@ -76,12 +77,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         fs::write(begun, "")?;
     }
     node.wait_ready()?;
+    services.wait_ready()?;
     let scheduled = !whole || schedules()?;
     let mut tests = cargo_test();
     tests.args(["--include-ignored", "--exact", "--test-threads=1"]).args(&rows);
     tests.env("WABBIT_TEST_AMQP", node.amqp_url());
     tests.env("WABBIT_TEST_MANAGEMENT", node.management_url());
     tests.env("WABBIT_TEST_RABBITMQCTL", node.rabbitmqctl());
+    tests.envs(services.environment());
     tests.env("WABBIT_TEST_GUESTS", guests::folder());
     tests.env("WABBIT_TEST_FAULTS_REPORT", &results);
     if !options.quick {
@@ -89,7 +92,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let passed = status(&mut tests)?.success();
     let version = output(Command::new(node.rabbitmqctl()).args(["--quiet", "version"]));
-    drop(node);
+    drop((node, services));
     let table = table(&results)?;
     show(&table);
     say(&format!("logs and results are in {}", results.display()));

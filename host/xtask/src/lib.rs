@@ -1,7 +1,9 @@
-//! What the project's commands share with its tests: [`node`] runs private brokers, and the rest is
-//! what that takes. The commands themselves begin in main.rs.
+//! What the project's commands share with its tests: [`node`] runs private brokers, [`services`]
+//! private databases, and the rest is what that takes. The commands themselves begin in main.rs.
 
+pub mod home;
 pub mod http;
 pub mod machine;
 pub mod node;
 pub mod process;
+pub mod services;

@@ -29,7 +29,8 @@ usage: cargo xtask COMMAND
                      --events N      in each run, 100000 unless stated
                      --only PART     events, reload or rest
   guests           build the examples and the guests for tests
-  broker           start a private RabbitMQ node and keep it until Ctrl-C";
+  broker           start a private RabbitMQ node and keep it until Ctrl-C
+  services         the same with a PostgreSQL, a MariaDB and a Redis";
 
 /// The exit code for wrong arguments, as in `sysexits.h`.
 const USAGE_ERROR: u8 = 64;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         },
         ["guests"] => guests::run(),
         ["broker"] => broker::run(),
+        ["services"] => broker::services(),
         _ => Ok(usage()),
     });
     done.unwrap_or_else(|error| {

@@ -1,19 +1,19 @@
 //! Private RabbitMQ nodes: Debian's package, run by this user on free ports, with a cookie, data and
-//! logs of their own. Nothing of them is left afterwards, even if this process is killed. Beside the
-//! commands, tests start some to hurt them. Next: http.rs.
+//! logs of their own. Beside the commands, tests start some to hurt them. Next: services.rs, the same
+//! for databases.
 
+use crate::home::Home;
 use crate::http;
 use crate::machine::install;
-use crate::process::{kill, run_quietly, say, scratch, signal_group, until};
+use crate::process::{say, signal_group, until};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Debian keeps the scripts that run as the calling user here, by version.
@@ -22,24 +22,16 @@ const INSTALLED: &str = "/usr/lib/rabbitmq/lib";
 const START_MAX: Duration = Duration::from_secs(180);
 /// `guest:guest` for the management API.
 const AUTHORIZATION: &str = "Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=";
-/// Waits for the end of its input, which is that of the process that holds the other end, and leaves
-/// nothing of what was started here.
-const LEASH: &str = "\
-    read -r _
-    for file in *.group; do [ -f \"$file\" ] && kill -s KILL -- \"-$(cat \"$file\")\"; done
-    rm -rf -- \"$PWD\" || { sleep 1; rm -rf -- \"$PWD\"; }";
-
-/// Where some nodes live that know each other, with their cookie and Erlang's name server.
-struct Home {
-    dir: PathBuf,
+/// Some nodes that know each other: where they live, with their cookie and Erlang's name server.
+struct Cluster {
+    home: Home,
     names_port: u16,
-    names: Child,
-    leash: Child,
+    names: Option<Child>,
 }
 
 /// A node. Dropping the last one of a cluster ends them all.
 pub struct Node {
-    home: Arc<Home>,
+    cluster: Arc<Cluster>,
     name: String,
     amqp: SocketAddr,
     management: SocketAddr,
@@ -64,9 +56,9 @@ impl Node {
 
     fn start_all(names: &[&str]) -> Result<Vec<Node>> {
         let sbin = sbin()?;
-        let home = Arc::new(Home::new()?);
+        let cluster = Arc::new(Cluster::new()?);
         let start = |name: &&str| {
-            let mut node = Node::new(name, Arc::clone(&home), &sbin, names)?;
+            let mut node = Node::new(name, Arc::clone(&cluster), &sbin, names)?;
             node.start_again()?;
             Ok(node)
         };
@@ -74,11 +66,11 @@ impl Node {
     }
 
     /// One that does not run yet; `all` are the names of its cluster.
-    fn new(name: &str, home: Arc<Home>, sbin: &Path, all: &[&str]) -> Result<Node> {
-        let dir = home.dir.join(name);
+    fn new(name: &str, cluster: Arc<Cluster>, sbin: &Path, all: &[&str]) -> Result<Node> {
+        let dir = cluster.home.dir().join(name);
         fs::create_dir_all(&dir)?;
         let (amqp, management) = (http::kept_address()?, http::kept_address()?);
-        let environment = environment(name, &dir, &home)?;
+        let environment = environment(name, &dir, &cluster)?;
         fs::write(dir.join("rabbitmq.conf"), configuration(amqp, management, all))?;
         fs::write(dir.join("enabled_plugins"), "[rabbitmq_management].\n")?;
         for program in ["rabbitmqctl", "rabbitmq-diagnostics"] {
@@ -86,31 +78,24 @@ impl Node {
         }
         let program = sbin.join("rabbitmq-server");
         let name = name.to_owned();
-        Ok(Node { home, name, amqp, management, program, environment, server: None })
+        Ok(Node { cluster, name, amqp, management, program, environment, server: None })
     }
 
     /// Starts it after [`Node::kill`], with the data and on the ports that it had.
     pub fn start_again(&mut self) -> Result<()> {
         let output = File::options().create(true).append(true).open(self.output())?;
-        let server = Command::new(&self.program)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            // A group of its own: Ctrl-C must not reach it before the tests have ended.
-            .process_group(0)
-            .spawn()?;
-        fs::write(self.group_file(), server.id().to_string())?;
+        let mut command = Command::new(&self.program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(output.try_clone()?).stderr(output);
+        let server = self.cluster.home.start(&self.name, &mut command)?;
         self.server = Some(server);
         Ok(())
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            // The id may go to someone else from now on.
-            let _ = fs::remove_file(self.group_file());
-            kill(&mut server);
+        if let Some(server) = self.server.take() {
+            self.cluster.home.kill(&self.name, server);
         }
     }
 
@@ -177,11 +162,7 @@ impl Node {
     }
 
     fn dir(&self) -> PathBuf {
-        self.home.dir.join(&self.name)
-    }
-
-    fn group_file(&self) -> PathBuf {
-        self.home.dir.join(format!("{}.group", self.name))
+        self.cluster.home.dir().join(&self.name)
     }
 }
 
@@ -192,43 +173,24 @@ impl Drop for Node {
     }
 }
 
-impl Home {
-    fn new() -> Result<Home> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let all = scratch().join("rabbitmq");
-        end_leftovers(&all);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
-        let dir = all.join(std::process::id().to_string()).join(number);
-        fs::create_dir_all(&dir)?;
-        let leash = Command::new("sh")
-            .args(["-c", LEASH])
-            .current_dir(&dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()?;
+impl Cluster {
+    fn new() -> Result<Cluster> {
+        let home = Home::new("rabbitmq")?;
         // Left to itself it would be started as a daemon, and stay.
         let names_port = http::kept_address()?.port();
-        let names = Command::new("epmd")
-            .env("ERL_EPMD_PORT", names_port.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("HOME", &dir)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()?;
-        fs::write(dir.join("epmd.group"), names.id().to_string())?;
-        Ok(Home { dir, names_port, names, leash })
+        let mut names = Command::new("epmd");
+        names.env("ERL_EPMD_PORT", names_port.to_string());
+        names.env("ERL_EPMD_ADDRESS", "127.0.0.1").env("HOME", home.dir());
+        let names = Some(home.start("epmd", &mut names)?);
+        Ok(Cluster { home, names_port, names })
     }
 }
 
-impl Drop for Home {
+impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.leash.stdin.take());
-        let _ = self.leash.wait();
-        let _ = self.names.wait();
-        // Gone unless another one of this process is in it.
-        let _ = self.dir.parent().map(fs::remove_dir);
+        if let Some(names) = self.names.take() {
+            self.home.kill("epmd", names);
+        }
     }
 }
 
@@ -245,13 +207,13 @@ fn sbin() -> Result<PathBuf> {
     find().with_context(|| format!("no RabbitMQ in `{INSTALLED}`"))
 }
 
-fn environment(name: &str, dir: &Path, home: &Home) -> Result<Vec<(&'static str, String)>> {
+fn environment(name: &str, dir: &Path, cluster: &Cluster) -> Result<Vec<(&'static str, String)>> {
     let path = |name: &str| dir.join(name).display().to_string();
     Ok(vec![
-        ("HOME", home.dir.display().to_string()),
+        ("HOME", cluster.home.dir().display().to_string()),
         ("RABBITMQ_NODENAME", format!("{name}@localhost")),
         ("RABBITMQ_DIST_PORT", http::kept_address()?.port().to_string()),
-        ("ERL_EPMD_PORT", home.names_port.to_string()),
+        ("ERL_EPMD_PORT", cluster.names_port.to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
         ("RABBITMQ_MNESIA_BASE", path("data")),
         ("RABBITMQ_LOG_BASE", path("log")),
@@ -307,33 +269,4 @@ fn speaks_amqp(address: SocketAddr) -> Result<()> {
     let mut frame = [0; 3];
     stream.read_exact(&mut frame)?;
     (frame == [1, 0, 0]).then_some(()).context("not AMQP")
-}
-
-/// Ends the nodes of earlier runs that were killed along with what watched them: their folders bear
-/// the runs' process ids.
-fn end_leftovers(all: &Path) {
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
-    for run in entries(all) {
-        let run_is_alive = Path::new("/proc").join(run.file_name()).exists();
-        if run_is_alive {
-            continue;
-        }
-        for home in entries(&run.path()) {
-            let groups = entries(&home.path()).map(|entry| entry.path());
-            for file in groups.filter(|path| path.extension().is_some_and(|it| it == "group")) {
-                end_leftover(&file, &home.path());
-            }
-        }
-        let _ = fs::remove_dir_all(run.path());
-    }
-}
-
-fn end_leftover(file: &Path, home: &Path) {
-    let leader = fs::read_to_string(file).unwrap_or_default();
-    let environment = fs::read(format!("/proc/{leader}/environ")).unwrap_or_default();
-    // The id may have gone to someone else since.
-    if String::from_utf8_lossy(&environment).contains(&*home.to_string_lossy()) {
-        say(&format!("ending process {leader} of an earlier run's RabbitMQ"));
-        let _ = run_quietly(Command::new("kill").args(["-s", "KILL", "--", &format!("-{leader}")]));
-    }
 }

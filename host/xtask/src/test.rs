@@ -6,12 +6,13 @@ use crate::{demo, guests, lints, machine, rust_target};
 use anyhow::Result;
 use std::process::{Command, ExitCode};
 use xtask::node::Node;
+use xtask::services::Services;
 
 /// Runs it all; `arguments` go to `cargo test`, whose exit code is the answer.
 pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     lints::formatting()?;
-    // It takes long to start, so it does so while the rest is prepared.
-    let mut node = Node::start()?;
+    // They take long to start, so they do so while the rest is prepared.
+    let (mut node, mut services) = (Node::start()?, Services::start()?);
     let target = rust_target::choose()?;
     guests::fixtures(target)?;
     for example in guests::examples()? {
@@ -25,6 +26,7 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
         demo::run(&demo::Options::default())?;
     }
     node.wait_ready()?;
+    services.wait_ready()?;
 
     say("cargo test --workspace");
     let mut cargo = Command::new("cargo");
@@ -33,11 +35,12 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     cargo.env("WABBIT_TEST_AMQP", node.amqp_url());
     cargo.env("WABBIT_TEST_MANAGEMENT", node.management_url());
     cargo.env("WABBIT_TEST_RABBITMQCTL", node.rabbitmqctl());
+    cargo.envs(services.environment());
     cargo.env("WABBIT_TEST_GUESTS", guests::folder());
     cargo.env("WABBIT_TEST_PYTHON", python);
     cargo.env("WABBIT_TEST_GUEST_ENV", target.environment()?);
     let status = status(&mut cargo)?;
-    drop(node);
+    drop((node, services));
     // A signal has no code.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

@@ -1,8 +1,10 @@
 //! What tests are written over: `setup` makes a host in this process, on the embedded broker or on
 //! RabbitMQ, and `host` is that; `log` is what it says. `process` runs the binary instead,
-//! `rabbit` is a virtual host of the test's own for it, and `proxy` the network between the two.
+//! `rabbit` is a virtual host of the test's own for it, `database` likewise, and `proxy` the network
+//! between.
 
 pub mod broker;
+pub mod database;
 pub mod fake_broker;
 pub mod host;
 pub mod log;

@@ -1,5 +1,5 @@
 //! A virtual host of the test's own on the private RabbitMQ, and what is done to it from outside.
-//! Next: python.rs, other clients of it.
+//! Next: database.rs.
 
 use super::broker::Broker;
 use super::process::eventually;
