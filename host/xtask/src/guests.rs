@@ -4,11 +4,12 @@
 use crate::machine::{install, need_venv};
 use crate::process::{on_path, root, run_quietly, say, scratch};
 use crate::rust_target::{self, Target};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use xtask::systems::{System, handlers};
 
 /// Folders that builds make.
 const BUILT: [&str; 4] = ["build", "target", "node_modules", "__pycache__"];
@@ -19,9 +20,7 @@ const CLANG: [&str; 4] = ["clang-22", "lld-22", "libclang-rt-22-dev-wasm32", "wa
 pub fn run() -> Result<ExitCode> {
     let target = rust_target::choose()?;
     fixtures(target)?;
-    for example in examples()? {
-        example.build(target)?;
-    }
+    build_all(target)?;
     say(&format!("guests are in {}", folder().display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -31,7 +30,7 @@ pub fn folder() -> PathBuf {
     root().join("target/guests")
 }
 
-/// A folder of `examples/`: `NAME/NAME.toml`, which says how it is built.
+/// A handler of `examples/`: a folder with `NAME.toml`, which says how it is built.
 pub struct Example {
     /// Its name.
     pub name: String,
@@ -39,18 +38,30 @@ pub struct Example {
     pub dir: PathBuf,
 }
 
-/// The examples, by name.
+/// The examples that are one handler each, by name: `examples/NAME`.
 pub fn examples() -> Result<Vec<Example>> {
-    let mut examples = Vec::new();
-    for entry in std::fs::read_dir(root().join("examples"))? {
-        let dir = entry?.path();
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if dir.join(format!("{name}.toml")).is_file() {
-            examples.push(Example { name, dir });
-        }
+    within(&root().join("examples"))
+}
+
+/// Builds every handler of `examples/`, those of the systems included: `examples/SYSTEM/NAME`.
+pub fn build_all(target: Target) -> Result<()> {
+    let mut all = examples()?;
+    for system in System::all()? {
+        all.extend(within(&system.dir)?);
     }
-    examples.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(examples)
+    let mut names = BTreeSet::new();
+    for example in all {
+        // They share a folder once they are built.
+        ensure!(names.insert(example.name.clone()), "two handlers are `{}`", example.name);
+        example.build(target)?;
+    }
+    Ok(())
+}
+
+/// The handlers whose folders are in `dir`.
+pub fn within(dir: &Path) -> Result<Vec<Example>> {
+    let example = |(name, dir)| Example { name, dir };
+    Ok(handlers(dir)?.into_iter().map(example).collect())
 }
 
 impl Example {

@@ -1,5 +1,5 @@
 //! What the project's commands share with its tests: [`node`] runs private brokers, [`services`]
-//! private databases, and the rest is what that takes. The commands themselves begin in main.rs.
+//! private databases, [`systems`] are the larger examples, and the rest is what that takes. The commands themselves begin in main.rs.
 
 pub mod home;
 pub mod http;
@@ -7,3 +7,4 @@ pub mod machine;
 pub mod node;
 pub mod process;
 pub mod services;
+pub mod systems;

@@ -34,17 +34,23 @@ pub fn install(why: &str, packages: &[&str]) -> Result<()> {
 
 /// A Python that has the tests' libraries, in a virtual environment of its own.
 pub fn python() -> Result<PathBuf> {
-    let dir = scratch().join("python");
+    venv("python", PIKA)
+}
+
+/// A Python that has `requirements`, in the virtual environment `name` of the scratch folder.
+pub fn venv(name: &str, requirements: &str) -> Result<PathBuf> {
+    let dir = scratch().join(name);
     let python = dir.join("bin/python");
     let installed = dir.join("installed");
-    if std::fs::read_to_string(&installed).is_ok_and(|text| text == PIKA) {
+    if std::fs::read_to_string(&installed).is_ok_and(|text| text == requirements) {
         return Ok(python);
     }
     need_venv()?;
-    say(&format!("installing {PIKA} into {}", dir.display()));
+    let names: Vec<_> = requirements.split_whitespace().collect();
+    say(&format!("installing {} into {}", names.join(", "), dir.display()));
     run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
-    run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", PIKA]))?;
-    std::fs::write(installed, PIKA)?;
+    run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(names))?;
+    std::fs::write(installed, requirements)?;
     Ok(python)
 }
 

@@ -4,6 +4,7 @@
 mod bench;
 mod broker;
 mod demo;
+mod example;
 mod faults;
 mod guests;
 mod lints;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
   demo             the example handlers at work, by themselves
                      --keep          leave the host running
                      --broker URL    on this RabbitMQ instead of the embedded broker
+  example NAME     a system of examples/ at work on a private RabbitMQ and private databases
   faults [NAME…]   what the host must live through, at full length, and a table of it
                      --quick         few events and short faults, as in `test`
                      --write         keep the table of a whole run in host/tests/FAULTS.md
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
             Some(options) => faults::run(&options),
             None => Ok(usage()),
         },
+        ["example", name] => example::run(name),
         ["guests"] => guests::run(),
         ["broker"] => broker::run(),
         ["services"] => broker::services(),

@@ -47,6 +47,7 @@ const MARIADB_SCRIPT: &str = "\
 exec mariadbd --defaults-file=\"$PWD/my.cnf\" --port=\"$PORT\" --init-file=\"$PWD/init.sql\"";
 /// Run at each start of MariaDB.
 const MARIADB_USER: &str = "\
+CREATE DATABASE IF NOT EXISTS wabbit;
 CREATE USER IF NOT EXISTS wabbit IDENTIFIED BY 'sesame';
 GRANT ALL ON *.* TO wabbit WITH GRANT OPTION;
 ";
@@ -181,6 +182,16 @@ impl Service {
         // Redis has a user of that name from the start.
         let user = if self.kind == Kind::Redis { "default" } else { "wabbit" };
         format!("{}://{user}:{PASSWORD}@{}", self.kind.scheme(), self.address)
+    }
+
+    /// The URL of an empty database.
+    pub fn database_url(&self) -> String {
+        let name = match self.kind {
+            Kind::Postgres => "postgres",
+            Kind::Mariadb => "wabbit",
+            Kind::Redis => "1",
+        };
+        format!("{}/{name}", self.url())
     }
 
     /// Where it listens.

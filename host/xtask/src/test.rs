@@ -7,6 +7,7 @@ use anyhow::Result;
 use std::process::{Command, ExitCode};
 use xtask::node::Node;
 use xtask::services::Services;
+use xtask::systems::System;
 
 /// Runs it all; `arguments` go to `cargo test`, whose exit code is the answer.
 pub fn run(arguments: &[&str]) -> Result<ExitCode> {
@@ -15,8 +16,9 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     let (mut node, mut services) = (Node::start()?, Services::start()?);
     let target = rust_target::choose()?;
     guests::fixtures(target)?;
-    for example in guests::examples()? {
-        example.build(target)?;
+    guests::build_all(target)?;
+    for system in System::all()? {
+        system.install()?;
     }
     let python = machine::python()?;
     lints::dependencies()?;
