@@ -159,12 +159,14 @@ impl Host {
     /// Why this host is not ready; empty if it is.
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
+        // A disk may take its time: nobody must wait for the state meanwhile.
+        let absent = self.listed().filter(|folder| !folder.is_dir());
         let state = self.state();
         if state.stopping {
             reasons.push("stopping".to_owned());
         }
-        if state.listed && !state.folder.is_dir() {
-            let folder = state.folder.display();
+        if let Some(folder) = absent {
+            let folder = folder.display();
             reasons.push(format!("the plugins folder `{folder}` is not there"));
         }
         if !state.listed {
@@ -205,6 +207,12 @@ impl Host {
             }
         }
         reasons
+    }
+
+    /// The plugins folder, once it has been listed.
+    fn listed(&self) -> Option<PathBuf> {
+        let state = self.state();
+        state.listed.then(|| state.folder.clone())
     }
 
     /// Each plugin, the refused ones too.

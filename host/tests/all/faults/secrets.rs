@@ -9,8 +9,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-const PAGES: [&str; 6] =
-    ["/livez", "/readyz", "/metrics", "/api/broker", "/api/plugins", "/api/consumers"];
+const PAGES: [&str; 7] =
+    ["/livez", "/readyz", "/idle", "/metrics", "/api/broker", "/api/plugins", "/api/consumers"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_looks_around() {
