@@ -6,7 +6,7 @@ use super::Shared;
 use super::journal::Journal;
 use super::moves::{self, Ended};
 use super::outbound::Outbound;
-use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement};
+use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
 use crate::plugin::{Plugin, manifest};
 use crate::policy::circuit::Sign;
 use crate::policy::course::{Course, End, Happened, Step, Terms};
@@ -105,7 +105,11 @@ pub async fn handle(
                 }
             }
             Step::Settle(verdict) => {
-                Happened::Settled(receipt.take().is_some_and(|receipt| receipt.settle(verdict)))
+                let told = receipt.take().is_some_and(|receipt| receipt.settle(verdict));
+                if !told && verdict == Verdict::Ack {
+                    report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit();
+                }
+                Happened::Settled(told)
             }
             Step::End(end) => break end,
         };
@@ -138,7 +142,10 @@ fn ended(target: &Target, event: &Event, outcome: &Outcome, handler: Option<Dura
         End::Settled(settlement) => settlement,
         End::Again { delay, counts: true } => Settlement::Retry(delay),
         End::Again { delay, counts: false } => Settlement::Postpone(delay),
-        End::Lost => return report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit(),
+        End::Lost => {
+            return report::EventLeft { queue: target.metrics.queue(), message_id: id(event) }
+                .emit();
+        }
     };
     report::EventSettled {
         subscription: &target.metrics,

@@ -109,16 +109,18 @@ impl Outbound {
                 Err(error) => error,
             };
             match &error {
-                PublishError::Lost(_) => (nacked_since, pause) = (None, PAUSE_MIN),
+                PublishError::Lost(_) => {
+                    (nacked_since, pause) = (None, PAUSE_MIN);
+                    resent("handler", publication, &error.to_string());
+                }
                 PublishError::Nacked if one_queue => {
                     if nacked_since.get_or_insert_with(Instant::now).elapsed() > NACKED_MAX {
                         return Err(error);
                     }
+                    tracing::debug!(publication.routing_key, "publishing again: {error}");
                 }
                 _ => return Err(error),
             }
-            let message_id = publication.properties.message_id.as_deref().unwrap_or_default();
-            tracing::debug!(message_id, "publishing again: {error}");
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
@@ -157,7 +159,12 @@ impl Outbound {
                     continue;
                 }
                 // A connection that was lost is told of, and the next try waits for another.
-                Err(Failed { cause, .. }) => self.failed(it, &cause, pause, pause > PAUSE_MIN),
+                Err(Failed { cause, unconfirmed, .. }) => {
+                    if unconfirmed {
+                        resent("host", &it.publication, &cause);
+                    }
+                    self.failed(it, &cause, pause, pause > PAUSE_MIN);
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -189,7 +196,10 @@ impl Outbound {
             Ok(Ok(())) => Ok(Ok(())),
             Ok(Err(PublishError::TooLarge { .. })) => Ok(Err(TooLarge)),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Failed::new("the broker takes no publications at the moment")),
+            Err(_) => {
+                let cause = "the broker takes no publications at the moment";
+                Err(Failed { unconfirmed: true, ..Failed::new(cause) })
+            }
         };
         match &result {
             Ok(Ok(())) => self.count(it),
@@ -241,11 +251,13 @@ struct Failed {
     cause: String,
     /// Where it was to go is not there.
     gone: bool,
+    /// It may have arrived nevertheless.
+    unconfirmed: bool,
 }
 
 impl Failed {
     fn new(cause: impl ToString) -> Self {
-        Self { cause: cause.to_string(), gone: false }
+        Self { cause: cause.to_string(), gone: false, unconfirmed: false }
     }
 }
 
@@ -256,7 +268,8 @@ impl From<PublishError> for Failed {
             PublishError::Refused(reply) => reply.contains("NOT_FOUND"),
             _ => false,
         };
-        Self { gone, ..Self::new(error) }
+        let unconfirmed = matches!(error, PublishError::Lost(_));
+        Self { gone, unconfirmed, ..Self::new(error) }
     }
 }
 
@@ -268,4 +281,9 @@ impl From<TopologyError> for Failed {
 
 fn target(it: &Move) -> (String, String) {
     (it.publication.exchange.clone(), it.publication.routing_key.clone())
+}
+
+fn resent(by: &'static str, publication: &Publication, cause: &str) {
+    let message_id = publication.properties.message_id.as_deref().unwrap_or_default();
+    report::Resent { by, message_id, cause }.emit();
 }

@@ -16,6 +16,7 @@ pub mod name {
     pub const RETRIES: &str = "wabbit_retries_total";
     pub const DEAD_LETTERS: &str = "wabbit_dead_letters_total";
     pub const ACK_LOST: &str = "wabbit_ack_lost_total";
+    pub const RESENT: &str = "wabbit_publications_resent_total";
     pub const RECONNECTS: &str = "wabbit_reconnects_total";
     pub const CONNECTION_UP: &str = "wabbit_connection_up";
     pub const CONNECTION_BLOCKED: &str = "wabbit_connection_blocked";
@@ -31,12 +32,16 @@ pub mod name {
 
 use name::*;
 
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: [(&str, &str); 11] = [
     (DELIVERIES, "Events received from the broker, redelivered ones included"),
     (OUTCOMES, "Events by what came of them: the outcome, and the class of a failure"),
     (RETRIES, "Events that were sent to come again later"),
     (DEAD_LETTERS, "Events that were made dead letters"),
-    (ACK_LOST, "Settlements that never reached the broker: it delivers these events again"),
+    (ACK_LOST, "Acks that never reached the broker: it delivers these events again, though done"),
+    (
+        RESENT,
+        "Publications sent again as their confirm was lost, by whose they are: there may be two",
+    ),
     (RECONNECTS, "Connections lost or refused, by what for"),
     (STALLED, "Consumers begun anew because the broker had events and delivered none"),
     (GAPS, "Queues of one connection alone that were lost and declared anew, empty"),

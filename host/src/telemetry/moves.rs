@@ -1,9 +1,11 @@
-//! Reports about events that the host moves: to delay queues and to dead letters. Next in the flow:
-//! [`crate::dispatch`], which emits them.
+//! Reports about what the host publishes: events that it moves to delay queues and to dead letters,
+//! and what handlers ask for. Next in the flow: [`crate::dispatch`], which emits them.
 
+use super::metrics::name;
 use super::rarely::Say;
 use super::report::{reason, short};
 use super::trouble::{self, Kind, What};
+use metrics::counter;
 use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
@@ -87,5 +89,25 @@ impl MoveArrived<'_> {
         let Self { exchange, routing_key, lasted } = self;
         let seconds = lasted.as_secs_f64();
         info!(exchange, routing_key, seconds, "events can be moved there again");
+    }
+}
+
+/// The confirm of a publication was lost: it is published again, and may be there twice.
+pub struct Resent<'a> {
+    /// Whose it is: `handler`, or `host` for the moves of events.
+    pub by: &'static str,
+    /// The AMQP property, empty if it has none.
+    pub message_id: &'a str,
+    /// What became of the confirm.
+    pub cause: &'a str,
+}
+
+impl Resent<'_> {
+    /// Logs and counts it.
+    pub fn emit(self) {
+        let Self { by, message_id, cause } = self;
+        counter!(name::RESENT, "by" => by).increment(1);
+        let (message_id, cause) = (short(message_id), reason(cause));
+        debug!(by, %message_id, "publishing again: {cause}");
     }
 }

@@ -11,7 +11,7 @@ pub use super::connection::{
 pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, DelayedRetryIgnored, Gap};
 pub use super::crash::{HostWasEnded, JournalUnusable, SuspectHandled};
 pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
-pub use super::moves::{HeaderCut, MoveArrived, MoveFailed};
+pub use super::moves::{HeaderCut, MoveArrived, MoveFailed, Resent};
 pub use super::plugin::{
     PluginAbsent, PluginFinding, PluginLoaded, PluginRefused, PluginReloaded, PluginRemoved,
 };
@@ -199,11 +199,12 @@ impl CircuitClosed<'_> {
     }
 }
 
-/// The channel was gone before an event was settled: the broker delivers it again.
+/// Acks did not reach the broker before the channel was gone: these events are done, and are
+/// delivered again.
 pub struct AckLost<'a> {
     /// As the subscription names it.
     pub queue: &'a str,
-    /// How many events.
+    /// How many.
     pub lost: u64,
 }
 
@@ -213,5 +214,21 @@ impl AckLost<'_> {
         let Self { queue, lost } = self;
         counter!(name::ACK_LOST, "queue" => queue.to_owned()).increment(lost);
         debug!(queue, lost, "the channel was gone before the ack: the event comes again");
+    }
+}
+
+/// The channel of an event is gone before the event is done: the broker delivers it again.
+pub struct EventLeft<'a> {
+    /// As the subscription names it.
+    pub queue: &'a str,
+    /// The AMQP property, empty if it has none.
+    pub message_id: &'a str,
+}
+
+impl EventLeft<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { queue, message_id } = self;
+        debug!(queue, message_id = %short(message_id), "left to the broker, its channel is gone");
     }
 }

@@ -15,6 +15,7 @@ mod faults;
 mod guests;
 mod layout;
 mod limits;
+mod lost;
 mod order;
 mod plugins;
 mod proof;

@@ -8,6 +8,7 @@ use amq_protocol::types::{AMQPValue, FieldTable, ShortString};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
@@ -59,6 +60,8 @@ struct Shared {
     published: Mutex<Vec<Published>>,
     consumers: Mutex<Vec<FakeConsumer>>,
     connections: Mutex<Vec<CancellationToken>>,
+    /// It takes publications and does not confirm them.
+    silent: AtomicBool,
 }
 
 impl FakeBroker {
@@ -88,6 +91,16 @@ impl FakeBroker {
     pub fn upgrade(&self, version: &str) {
         *self.shared.version.lock().unwrap() = version.to_owned();
         self.shared.connections.lock().unwrap().iter().for_each(CancellationToken::cancel);
+    }
+
+    /// Whether it confirms publications from now on.
+    pub fn confirms(&self, does: bool) {
+        self.shared.silent.store(!does, Ordering::Relaxed);
+    }
+
+    /// Ends this connection.
+    pub fn hang_up(&self, connection: usize) {
+        self.shared.connections.lock().unwrap()[connection].cancel();
     }
 
     /// How many connections there were.
@@ -333,6 +346,9 @@ impl Connection {
             *count += 1;
             let ack = basic::Ack { delivery_tag: *count, multiple: false };
             self.shared.published.lock().unwrap().extend(current.take().map(|(it, _)| it));
+            if self.shared.silent.load(Ordering::Relaxed) {
+                return;
+            }
             self.say(channel, AMQPClass::Basic(basic::AMQPMethod::Ack(ack)));
         }
     }
