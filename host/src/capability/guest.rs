@@ -6,7 +6,7 @@ use super::log::{GuestLog, LogLine, Stream};
 use super::log_rate::LogRate;
 use super::outbox::Outbox;
 use super::stdio::Lines;
-use super::transaction::{Stores, Transaction};
+use super::transaction::{Stores, Transaction, Trouble};
 use crate::flow::Publication;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -79,19 +79,20 @@ impl Guest {
             unavailable: None,
             log,
             grants,
-            transaction: Transaction::new(stores.clone()),
+            transaction: Transaction::default(),
             stores,
         }
     }
 
-    /// Readies it for the next event, which may run for `ticks` of the epoch.
-    pub fn begin(&mut self, ticks: u64) {
+    /// Readies it for the next event, which may run for `ticks` of the epoch. What stores have against
+    /// it is noted in `trouble`.
+    pub fn begin(&mut self, ticks: u64, trouble: Trouble) {
         self.ticks_left = ticks;
         self.memory_refused = None;
         self.unavailable = None;
         self.log.begin();
         self.outbox.clear();
-        self.transaction = Transaction::new(self.stores.clone());
+        self.transaction = Transaction::new(self.stores.clone(), trouble);
     }
 
     /// What was published since [`Self::begin`].

@@ -1,12 +1,14 @@
 //! What one event does in the stores that its plugin was granted: units of work that wait until the
 //! handler has succeeded, and then become visible with the record that the event is done.
 
+use super::grants::Grants;
 use crate::store::key_value::{self, KeyValue};
 use crate::store::sql::{self, Database};
-use crate::store::{Inbox, Record, StoreError};
+use crate::store::{Inbox, OpenError, Record, Registry, StoreError};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Mutex;
 
 /// The stores that a plugin was granted, open.
 #[derive(Clone, Default)]
@@ -17,6 +19,40 @@ pub struct Stores {
     pub key_value: BTreeMap<String, Arc<dyn KeyValue>>,
     /// Where it is recorded which events are done; `None`: nowhere.
     pub home: Option<Home>,
+    /// Held by an event that is handled anew since it was in another's way: of those, one at a time
+    /// has the others' writes to fear, so that each gets through.
+    pub turn: Arc<Mutex<()>>,
+}
+
+impl Stores {
+    /// Those of `grants`, from `registry`. The home store is the first database that is granted, else
+    /// the first key-value store, else the host's own if the plugin wants its events to be `deduped`.
+    ///
+    /// # Errors
+    /// The first that can't be had.
+    pub fn open(registry: &Registry, grants: &Grants, deduped: bool) -> Result<Self, OpenError> {
+        let mut stores = Self::default();
+        for name in grants.sql.effective() {
+            let database = registry.database(&name)?;
+            stores.home.get_or_insert_with(|| Home::Sql(name.clone(), database.clone()));
+            stores.sql.insert(name, database);
+        }
+        for name in grants.key_value.effective() {
+            let store = registry.key_value(&name)?;
+            stores.home.get_or_insert_with(|| Home::KeyValue(name.clone(), store.clone()));
+            stores.key_value.insert(name, store);
+        }
+        if deduped && stores.home.is_none() {
+            // No grant can have an empty name.
+            stores.home = Some(Home::KeyValue(String::new(), registry.own()?));
+        }
+        Ok(stores)
+    }
+
+    /// Whether what an event does may have to be committed.
+    pub fn is_empty(&self) -> bool {
+        self.sql.is_empty() && self.key_value.is_empty()
+    }
 }
 
 /// The store whose commit says that an event is done. What an event does in other stores is committed
@@ -45,14 +81,25 @@ pub struct Transaction {
     stores: Arc<Stores>,
     sql: BTreeMap<String, Box<dyn sql::Unit>>,
     key_value: BTreeMap<String, key_value::Unit>,
-    /// Why the event can't go on, whatever its handler makes of it.
-    trouble: Option<StoreError>,
+    trouble: Trouble,
+}
+
+/// Why an event can't go on, whatever its handler makes of it. Known to whoever calls the handler, even
+/// if the call does not end.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble(Arc<OnceLock<StoreError>>);
+
+impl Trouble {
+    /// The first thing that a store said, if one did.
+    pub fn get(&self) -> Option<&StoreError> {
+        self.0.get()
+    }
 }
 
 impl Transaction {
-    /// An empty one, in `stores`.
-    pub fn new(stores: Arc<Stores>) -> Self {
-        Self { stores, ..Self::default() }
+    /// An empty one, in `stores`; what goes wrong there is noted in `trouble`.
+    pub fn new(stores: Arc<Stores>, trouble: Trouble) -> Self {
+        Self { stores, trouble, ..Self::default() }
     }
 
     /// The unit of work in the database `name`, begun if it is the first statement there; `None` if
@@ -67,7 +114,8 @@ impl Transaction {
             Entry::Vacant(place) => match database.begin().await {
                 Ok(unit) => Ok(Some(place.insert(unit))),
                 Err(error) => {
-                    self.trouble.get_or_insert_with(|| error.clone());
+                    // What the store said first counts.
+                    let _ = self.trouble.0.set(error.clone());
                     Err(error)
                 }
             },
@@ -80,14 +128,27 @@ impl Transaction {
         Some((store, self.key_value.entry(name.to_owned()).or_default()))
     }
 
-    /// Notes why a store did not do what it was asked for, so that the event comes again.
+    /// Notes why a store did not do what it was asked for, so that the event comes again. What the
+    /// store will not do at all is the handler's to judge.
     pub fn note(&mut self, error: &StoreError) {
-        self.trouble.get_or_insert_with(|| error.clone());
+        if !matches!(error, StoreError::Failed(_)) {
+            // What the store said first counts.
+            let _ = self.trouble.0.set(error.clone());
+        }
     }
 
-    /// Why the event can't be done now, if a store said so.
-    pub fn trouble(&self) -> Option<&StoreError> {
-        self.trouble.as_ref()
+    /// The stores that the event has used, as they are granted.
+    pub fn used(&self) -> Vec<String> {
+        let sql = self.sql.keys().map(|name| format!("sql `{name}`"));
+        let written = self.key_value.iter().filter(|(_, unit)| !unit.is_empty());
+        sql.chain(written.map(|(name, _)| format!("key-value `{name}`"))).collect()
+    }
+
+    /// Ends it without a trace.
+    pub async fn rollback(mut self) {
+        for unit in std::mem::take(&mut self.sql).into_values() {
+            unit.rollback().await;
+        }
     }
 
     /// Makes visible what the event did, with `record` in the home store, which comes last.

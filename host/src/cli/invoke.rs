@@ -1,12 +1,12 @@
-//! `wabbit invoke`: one event through one handler, without a broker.
+//! `wabbit invoke`: one event through one handler, without a broker. What it does in stores is undone.
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
 use super::settings::{Global, layers, loader};
 use crate::capability::LogLine;
 use crate::flow::{Event, Outcome, Publication};
-use crate::plugin::catalogue;
 use crate::plugin::watch::read_one;
+use crate::plugin::{Called, catalogue};
 use crate::telemetry::text::printable;
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -42,8 +42,10 @@ impl Invoke {
             let hint = trouble.hint();
             Failure::new(Exit::BadFile, trouble).hint(hint)
         })?;
-        let (outcome, log) = plugin.call_and_log(&event).await;
-        output.data(|| text(&outcome, &log), || value(&outcome, &log));
+        let Called { outcome, log, transaction } = plugin.call(&event).await;
+        let undone = transaction.used();
+        transaction.rollback().await;
+        output.data(|| text(&outcome, &log, &undone), || value(&outcome, &log, &undone));
         Ok(if matches!(outcome, Outcome::Ok(_)) { Exit::Ok } else { Exit::Failed })
     }
 }
@@ -77,7 +79,7 @@ fn after(outcome: &Outcome) -> Option<Duration> {
     }
 }
 
-fn text(outcome: &Outcome, log: &[LogLine]) -> String {
+fn text(outcome: &Outcome, log: &[LogLine], undone: &[String]) -> String {
     let mut text = outcome.class().to_owned();
     if let Some(delay) = after(outcome) {
         let _ = write!(text, " after {}", humantime::format_duration(delay));
@@ -94,10 +96,13 @@ fn text(outcome: &Outcome, log: &[LogLine]) -> String {
     for LogLine { level, context, message } in log {
         let _ = write!(text, "\nlog {level} {context}: {message}");
     }
+    for store in undone {
+        let _ = write!(text, "\nrolled back: {store}");
+    }
     text
 }
 
-fn value(outcome: &Outcome, log: &[LogLine]) -> Value {
+fn value(outcome: &Outcome, log: &[LogLine], undone: &[String]) -> Value {
     let line = |line: &LogLine| {
         let level = line.level.as_str().to_lowercase();
         json!({ "level": level, "context": line.context, "message": line.message })
@@ -108,5 +113,6 @@ fn value(outcome: &Outcome, log: &[LogLine]) -> Value {
         "after-ms": after(outcome).and_then(|delay| u64::try_from(delay.as_millis()).ok()),
         "publications": publications(outcome).iter().map(Publication::to_json).collect::<Vec<_>>(),
         "log": log.iter().map(line).collect::<Vec<_>>(),
+        "rolled-back": undone,
     })
 }

@@ -9,6 +9,7 @@ use crate::config::{AdminConfig, BrokerConfig, Config, ConfigError};
 use crate::plugin::Loader;
 use crate::plugin::catalogue::Layers;
 use crate::plugin::engine::EngineLimits;
+use crate::store::Registry;
 use crate::telemetry::log;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,8 @@ impl Global {
 /// With [`Exit::Failed`] if the machine does not have what the engine needs.
 pub fn loader(config: &Config) -> Result<Loader, Failure> {
     let limits = EngineLimits { instances: config.limits.instances, memory: config.limits.memory };
-    Loader::new(limits, Some(&config.cache.join("compiled")))
+    let stores = Registry::new(config.stores.clone(), &config.data);
+    Loader::new(limits, Some(&config.cache.join("compiled")), Arc::new(stores))
         .map_err(|error| Failure::say(Exit::Failed, format!("can't start the engine: {error:#}")))
 }
 

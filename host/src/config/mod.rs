@@ -2,6 +2,7 @@
 //! Reading begins here; next come the tables in [`tables`], then [`crate::cli`], which lays flags
 //! over the result.
 
+mod stores;
 mod tables;
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 pub use tables::{AdminConfig, BrokerConfig, HostLimits, LogConfig, PluginsConfig, TlsConfig};
 
 use crate::plugin::manifest::written::{Env, Place, Problems, Report, Section, Table};
+use crate::store::Location;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,10 @@ pub struct Config {
     pub log: LogConfig,
     /// `[limits]`
     pub limits: HostLimits,
+    /// `[stores.NAME]` by name.
+    pub stores: BTreeMap<String, Location>,
+    /// `dir` of `[data]`, where embedded stores are: as lasting as what plugins keep there.
+    pub data: PathBuf,
     /// `dir` of `[cache]`, where compiled code and what is being handled are kept: private to the
     /// user.
     pub cache: PathBuf,
@@ -91,7 +97,6 @@ impl Config {
     }
 
     fn tables(root: &Section<'_>, env: &BTreeMap<String, String>, report: &Report) -> Self {
-        root.unsupported("stores");
         root.unsupported("secrets");
         let limits = root.table("limits", HostLimits::read);
         let mut broker = root.table("broker", BrokerConfig::read);
@@ -105,6 +110,10 @@ impl Config {
             admin: root.table("admin", AdminConfig::read),
             log: root.table("log", LogConfig::read),
             limits,
+            stores: root.table("stores", stores::read),
+            data: root
+                .table("data", |data| data.filled("dir"))
+                .map_or_else(|| data_dir(env), PathBuf::from),
             cache: root
                 .table("cache", |cache| cache.filled("dir"))
                 .map_or_else(|| cache_dir(env), PathBuf::from),
@@ -114,14 +123,24 @@ impl Config {
 
 /// Where programs of this user keep what they can make again.
 fn cache_dir(env: &BTreeMap<String, String>) -> PathBuf {
+    user_dir(env, ["XDG_CACHE_HOME", "Library/Caches", ".cache"])
+}
+
+/// Where programs of this user keep what nobody else has.
+fn data_dir(env: &BTreeMap<String, String>) -> PathBuf {
+    user_dir(env, ["XDG_DATA_HOME", "Library/Application Support", ".local/share"])
+}
+
+/// What the first variable says, or a folder of the home folder: on macOS, and elsewhere.
+fn user_dir(env: &BTreeMap<String, String>, [variable, macos, others]: [&str; 3]) -> PathBuf {
     let dir = |name: &str| env.get(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let of_platform = if cfg!(windows) {
         dir("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
-        dir("HOME").map(|home| home.join("Library/Caches"))
+        dir("HOME").map(|home| home.join(macos))
     } else {
-        dir("HOME").map(|home| home.join(".cache"))
+        dir("HOME").map(|home| home.join(others))
     };
-    let base = dir("XDG_CACHE_HOME").or(of_platform).unwrap_or_else(std::env::temp_dir);
+    let base = dir(variable).or(of_platform).unwrap_or_else(std::env::temp_dir);
     base.join("wabbit")
 }

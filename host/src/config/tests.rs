@@ -224,8 +224,18 @@ fn mistakes_in_other_tables_are_named_with_their_place() {
           is `1GiB`\nhint: raise `memory` in `[limits]` of the host's configuration",
         ),
         (
-            "[stores.main]\nurl = 'redb:a'",
-            "#:1:2: `[stores]` is not supported yet by this version\nhint: leave it out",
+            "[stores.main]\nurl = 'mongodb://u:secret@db'",
+            "#:2:7: `[stores.main] url` must begin with `redb:`, `redis://`, `rediss://`, \
+          `sqlite:`, `postgres://` or `mysql://`",
+        ),
+        (
+            "[stores.main]\nurl = 'mysql://'",
+            "#:2:7: `[stores.main] url` names nothing after `mysql://`",
+        ),
+        ("[stores.main]\n", "#:1:1: `[stores.main] url` is missing"),
+        (
+            "[stores.main]\nurl = 'redb:a'\nurk = 1",
+            "#:3:1: unknown key `urk` in `[stores.main]`\nhint: did you mean `url`?",
         ),
         ("[plugins]\ndefaults = 3", "#:2:12: `[plugins] defaults` must be a table, is an integer"),
         (
@@ -264,7 +274,7 @@ fn mistakes_in_the_environment_name_the_variable() {
           stands for no known key\nhint: known here: `WABBIT_ADMIN_ADDRESS`, \
           `WABBIT_ADMIN_TOKEN`, `WABBIT_BROKER_HEARTBEAT`, `WABBIT_BROKER_PREFETCH_DEFAULT`, \
           `WABBIT_BROKER_TLS_CA`, `WABBIT_BROKER_TLS_CERTIFICATE`, `WABBIT_BROKER_TLS_KEY`, \
-          `WABBIT_BROKER_URL`, `WABBIT_BROKER_URLS`, `WABBIT_CACHE_DIR`, \
+          `WABBIT_BROKER_URL`, `WABBIT_BROKER_URLS`, `WABBIT_CACHE_DIR`, `WABBIT_DATA_DIR`, \
           `WABBIT_LIMITS_COMPONENT`, `WABBIT_LIMITS_INSTANCES`, `WABBIT_LIMITS_MEMORY`, \
           `WABBIT_LIMITS_SHUTDOWN_GRACE`, `WABBIT_LOG_FORMAT`, `WABBIT_LOG_LEVEL`, \
           `WABBIT_PLUGINS_DIR`, `WABBIT_PLUGINS_WATCH`",

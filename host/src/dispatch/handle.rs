@@ -209,10 +209,11 @@ async fn call(
     let started = Instant::now();
     // A mistake of ours must not bring the event back without counting it.
     let called = entered.run(AssertUnwindSafe(plugin.call(event)).catch_unwind()).await;
-    let outcome = called.unwrap_or_else(|_| {
+    let called = called.unwrap_or_else(|_| {
         let reason = "the host panicked; please report it, with the log".to_owned();
-        Outcome::Failed { fault: Fault::Host, reason }
+        Outcome::Failed { fault: Fault::Host, reason }.into()
     });
+    let outcome = called.outcome;
     let handler = (!matches!(outcome, Outcome::Refused { .. })).then(|| started.elapsed());
     Some((outcome, handler))
 }

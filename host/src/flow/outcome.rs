@@ -55,6 +55,10 @@ pub enum Fault {
     Memory,
     /// The broker did not take what the handler published.
     Publish,
+    /// A store did not take what the handler wrote there.
+    Store,
+    /// Again and again, other events changed what the handler had read.
+    Conflict,
     /// No plugin's `match` fits.
     Unmatched,
     /// The body is over the limit.
@@ -74,6 +78,8 @@ impl Fault {
             Fault::Cpu => "cpu",
             Fault::Memory => "memory",
             Fault::Publish => "publish",
+            Fault::Store => "store",
+            Fault::Conflict => "conflict",
             Fault::Unmatched => "unmatched",
             Fault::TooLarge => "too-large",
             Fault::Crash => "crash",

@@ -3,7 +3,9 @@
 
 use super::engine::TICK;
 use super::limits::{Instance, Limits};
-use crate::capability::{Budget, Guest, LogLine, LogRate, grants::Grants, transaction::Stores};
+use crate::capability::grants::Grants;
+use crate::capability::transaction::{Stores, Transaction, Trouble};
+use crate::capability::{Budget, Guest, LogLine, LogRate};
 use crate::flow::{Event, Fault, Outcome};
 use crate::telemetry::report;
 use crate::wit::v0_1::{self, Lowered, export};
@@ -26,6 +28,22 @@ const HANDLES_MAX: usize = 10_000;
 
 /// What one host call may copy besides publications, in bytes.
 const HOSTCALL_SLACK: usize = 4 << 20;
+
+/// What came of giving an event to a guest.
+pub struct Called {
+    /// What it concluded; if a store stood in its way, that.
+    pub outcome: Outcome,
+    /// What it logged.
+    pub log: Vec<LogLine>,
+    /// What it did in stores. Not there yet: to be committed if it succeeded.
+    pub transaction: Transaction,
+}
+
+impl From<Outcome> for Called {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, log: Vec::new(), transaction: Transaction::default() }
+    }
+}
 
 /// The instances of one version of a plugin.
 pub struct Instances {
@@ -132,7 +150,7 @@ impl Instances {
     pub async fn probe(&self) -> Result<(), Outcome> {
         let limit = self.limits.timeout.max(START_MIN);
         loop {
-            let mut store = self.store();
+            let mut store = self.store(Trouble::default());
             let made = self.instantiate(&mut store);
             match tokio::time::timeout(limit, made).await {
                 Ok(Ok(handler)) => {
@@ -153,25 +171,25 @@ impl Instances {
     }
 
     /// Gives `event` to the guest.
-    pub async fn call(&self, event: &Event) -> Outcome {
-        self.call_and_log(event).await.0
-    }
-
-    /// Gives `event` to the guest; also returns what it logged.
-    pub async fn call_and_log(&self, event: &Event) -> (Outcome, Vec<LogLine>) {
+    pub async fn call(&self, event: &Event) -> Called {
         if event.body.len() > self.limits.body {
             let (bytes, most) = (event.body.len(), self.limits.body);
             let reason = format!("the body has {bytes} bytes, `[limits] body` is {most}");
-            return (Outcome::Refused { fault: Fault::TooLarge, reason }, Vec::new());
+            return Outcome::Refused { fault: Fault::TooLarge, reason }.into();
         }
-        loop {
-            let warm = self.take_idle();
-            match tokio::time::timeout(self.limits.timeout, self.attempt(warm, event)).await {
-                Ok(Some(done)) => return done,
+        let trouble = Trouble::default();
+        let mut called = loop {
+            let attempt = self.attempt(self.take_idle(), event, &trouble);
+            match tokio::time::timeout(self.limits.timeout, attempt).await {
+                Ok(Some(called)) => break called,
                 Ok(None) => self.spares.make_room().await,
-                Err(_) => return (self.timed_out(), Vec::new()),
+                Err(_) => break self.timed_out().into(),
             }
+        };
+        if let Some(error) = trouble.get() {
+            called.outcome = error.clone().into();
         }
+        called
     }
 
     /// Lets go of instances that nobody needed for a while.
@@ -180,21 +198,27 @@ impl Instances {
     }
 
     /// `None` if there are as many instances as the host allows.
-    async fn attempt(&self, warm: Option<Warm>, event: &Event) -> Option<(Outcome, Vec<LogLine>)> {
+    async fn attempt(
+        &self,
+        warm: Option<Warm>,
+        event: &Event,
+        trouble: &Trouble,
+    ) -> Option<Called> {
         let mut warm = match warm {
             Some(mut warm) => {
-                warm.store.data_mut().begin(self.ticks());
+                warm.store.data_mut().begin(self.ticks(), trouble.clone());
                 warm.store.set_epoch_deadline(1);
                 warm
             }
             None => {
-                let mut store = self.store();
+                let mut store = self.store(trouble.clone());
                 match self.instantiate(&mut store).await {
                     Ok(handler) => Warm { store, handler, calls: 0, used: Instant::now() },
                     Err(error) if error.is::<PoolConcurrencyLimitError>() => return None,
                     Err(error) => {
                         let outcome = self.judge(&error, &store);
-                        return Some((outcome, store.data_mut().take_log()));
+                        let log = store.data_mut().take_log();
+                        return Some(Called { log, ..outcome.into() });
                     }
                 }
             }
@@ -203,26 +227,30 @@ impl Instances {
         let nested = lowered.nested();
         let called = warm.handler.call_handle(&mut warm.store, lowered.event(&nested)).await;
         warm.store.data_mut().end();
-        let log = warm.store.data_mut().take_log();
+        let guest = warm.store.data_mut();
+        let (log, transaction) = (guest.take_log(), guest.take_transaction());
         let outcome = match called {
-            Ok(Ok(())) => Outcome::Ok(warm.store.data_mut().take_publications()),
-            Ok(Err(failure)) => v0_1::failure(failure, warm.store.data_mut().take_unavailable()),
+            Ok(Ok(())) => Outcome::Ok(guest.take_publications()),
+            Ok(Err(failure)) => v0_1::failure(failure, guest.take_unavailable()),
             // The store goes with the trap: it is never used again.
-            Err(error) => return Some((self.judge(&error, &warm.store), log)),
+            Err(error) => {
+                let outcome = self.judge(&error, &warm.store);
+                return Some(Called { outcome, log, transaction });
+            }
         };
         warm.calls += 1;
         self.put_back(warm);
-        Some((outcome, log))
+        Some(Called { outcome, log, transaction })
     }
 
-    fn store(&self) -> Store<Guest> {
+    fn store(&self, trouble: Trouble) -> Store<Guest> {
         let (grants, stores) = (self.grants.clone(), self.stores.clone());
         let guest = Guest::new(&self.plugin, grants, stores, self.budget.clone());
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(self.limits.publication_bytes.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(HANDLES_MAX);
-        store.data_mut().begin(self.ticks());
+        store.data_mut().begin(self.ticks(), trouble);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let left = &mut store.data_mut().ticks_left;

@@ -6,11 +6,12 @@ use super::abi::{self, Refusal};
 use super::compile::Compiler;
 use super::engine::{EngineLimits, engine};
 use super::inspect::{NotAComponent, inspect};
-use super::instance::{Instances, Spares};
+use super::instance::{Called, Instances, Spares};
 use super::manifest::Manifest;
 use crate::capability::transaction::Stores;
-use crate::capability::{self, Guest, LogLine};
-use crate::flow::{Event, Outcome};
+use crate::capability::{self, Guest};
+use crate::flow::Event;
+use crate::store::{OpenError, Registry};
 use crate::wit::v0_1::export::HandlerPre;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,18 +25,15 @@ pub struct Plugin {
     pub digest: String,
     /// What it consumes, how it is settled and what it may do.
     pub manifest: Manifest,
+    /// Where it keeps data, and where it is recorded which events it has handled.
+    pub stores: Arc<Stores>,
     instances: Instances,
 }
 
 impl Plugin {
     /// Gives it one event.
-    pub async fn call(&self, event: &Event) -> Outcome {
+    pub async fn call(&self, event: &Event) -> Called {
         self.instances.call(event).await
-    }
-
-    /// Gives it one event; also returns what it logged.
-    pub async fn call_and_log(&self, event: &Event) -> (Outcome, Vec<LogLine>) {
-        self.instances.call_and_log(event).await
     }
 
     /// Lets go of instances that nobody needed for a while.
@@ -58,6 +56,9 @@ pub enum LoadError {
     /// Its interfaces or its grants do not fit.
     #[error("{}", list(.0))]
     Refused(Vec<Refusal>),
+    /// A store that it asks for can't be had.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// It is a component, but not one that the engine takes.
     #[error("it can't be compiled: {0}")]
     Compile(String),
@@ -85,6 +86,7 @@ impl LoadError {
             }
             Self::Interface(_) => Some("build it with the WIT of this host (wit/)".to_owned()),
             Self::Start(_) => Some("see `[limits]` of its manifest, and its log".to_owned()),
+            Self::Store(error) => Some(error.hint().to_owned()),
             Self::Compile(_) => None,
         }
     }
@@ -96,19 +98,36 @@ pub struct Loader {
     compiler: Compiler,
     linker: Arc<Linker<Guest>>,
     spares: Spares,
+    stores: Arc<Registry>,
 }
 
 impl Loader {
-    /// A loader with an engine of this size, which keeps compiled code in `cache`.
+    /// A loader with an engine of this size, which keeps compiled code in `cache` and gives plugins what
+    /// they are granted of `stores`.
     ///
     /// # Errors
     /// Settings that this machine does not have.
-    pub fn new(limits: EngineLimits, cache: Option<&Path>) -> wasmtime::Result<Self> {
+    pub fn new(
+        limits: EngineLimits,
+        cache: Option<&Path>,
+        stores: Arc<Registry>,
+    ) -> wasmtime::Result<Self> {
         let engine = engine(limits)?;
         let mut linker = Linker::new(&engine);
         capability::add_to_linker(&mut linker)?;
         let compiler = Compiler::new(engine, cache);
-        Ok(Self { compiler, linker: Arc::new(linker), spares: Spares::default() })
+        Ok(Self { compiler, linker: Arc::new(linker), spares: Spares::default(), stores })
+    }
+
+    /// The same engine, with other stores.
+    #[must_use]
+    pub fn with_stores(self, stores: Arc<Registry>) -> Self {
+        Self { stores, ..self }
+    }
+
+    /// The stores that it gives to plugins.
+    pub fn stores(&self) -> &Arc<Registry> {
+        &self.stores
     }
 
     /// Checks, compiles and starts the component `bytes` with this `digest`.
@@ -124,6 +143,8 @@ impl Loader {
     ) -> Result<Plugin, LoadError> {
         let found = inspect(&bytes)?;
         abi::judge(&found, &manifest.grants).map_err(LoadError::Refused)?;
+        let stores = Stores::open(&self.stores, &manifest.grants, manifest.dedupe.is_some())?;
+        let stores = Arc::new(stores);
         let component = self.compiler.component(bytes, &digest).await;
         let component = component.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let pre = self.linker.instantiate_pre(&component);
@@ -136,6 +157,6 @@ impl Loader {
             Instances::new(name.clone(), pre, limits, (grants, Arc::<Stores>::default()), spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
-        Ok(Plugin { name, digest, manifest, instances })
+        Ok(Plugin { name, digest, manifest, stores, instances })
     }
 }

@@ -14,4 +14,5 @@ pub mod manifest;
 pub mod watch;
 
 pub use compile::private_folder;
+pub use instance::Called;
 pub use load::{LoadError, Loader, Plugin};

@@ -43,9 +43,11 @@ impl Sign {
             Outcome::Ok(_) => Self::Well,
             Outcome::Unavailable { after, .. } => Self::Away(*after),
             Outcome::Retry { after: None, .. }
-            | Outcome::Failed { fault: Fault::Timeout | Fault::Publish | Fault::Host, .. } => {
-                Self::Unwell
-            }
+            | Outcome::Failed {
+                fault:
+                    Fault::Timeout | Fault::Publish | Fault::Store | Fault::Conflict | Fault::Host,
+                ..
+            } => Self::Unwell,
             _ => Self::Neutral,
         }
     }

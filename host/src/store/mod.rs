@@ -4,13 +4,17 @@
 //! it. Guests reach this through [`crate::capability`]; [`crate::dispatch`] commits.
 
 pub mod key_value;
+pub mod location;
+mod registry;
 pub mod sql;
 
-use crate::flow::Publication;
+use crate::flow::{Fault, Outcome, Publication};
 use futures_util::future::BoxFuture;
 use std::time::SystemTime;
 
 pub use key_value::KeyValue;
+pub use location::Location;
+pub use registry::{OpenError, Registry};
 pub use sql::Database;
 
 /// What tells one event of one plugin and queue from all others, the same each time that it comes:
@@ -51,6 +55,16 @@ pub enum StoreError {
     /// It will not do this.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<StoreError> for Outcome {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(reason) => Outcome::Unavailable { after: None, reason },
+            StoreError::Conflict(reason) => Outcome::Failed { fault: Fault::Conflict, reason },
+            StoreError::Failed(reason) => Outcome::Failed { fault: Fault::Store, reason },
+        }
+    }
 }
 
 /// The part of every store that remembers which events are done.

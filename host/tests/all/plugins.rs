@@ -57,7 +57,7 @@ async fn each_is_explained_and_the_others_go_on() {
             &["typo.toml:2:1: unknown key `prefech`", "did you mean `prefetch`?"],
         ),
         ("toml", &scripted, "[retry]\nattempts = \n", &["toml.toml:2:12: not valid TOML"]),
-        ("later", &scripted, "[dedupe]\nkey = \"message-id\"", &["dedupe", "not supported yet"]),
+        ("key", &scripted, "[dedupe]\nkey = \"body\"", &["`[dedupe] key` must be `message-id`"]),
     ];
     let mut setup = TestHost::new().queue("out").scripted("good", "");
     for (name, bytes, manifest, _) in &table {

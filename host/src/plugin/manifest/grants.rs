@@ -41,18 +41,31 @@ impl Reader<'_> {
 }
 
 fn read(grants: &Section<'_>) -> Narrowing {
-    for later in ["key-value", "sql"] {
-        grants.unsupported(later);
-    }
     Narrowing {
         publish: list(grants, "publish", |error: &<PublishGrant as FromStr>::Err| error.hint()),
         hosts: list(grants, "allowed-outbound-hosts", |error: &<HostGrant as FromStr>::Err| {
             error.hint.clone()
         }),
-        key_value: None,
-        sql: None,
+        key_value: stores(grants, "key-value"),
+        sql: stores(grants, "sql"),
         variables: variables(grants),
     }
+}
+
+/// Names of stores. They are names of files as well, where the host's configuration has none.
+fn stores(grants: &Section<'_>, key: &'static str) -> Option<Vec<String>> {
+    let names = grants.texts(key)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let good = |name: &str| (1..=64).contains(&name.len()) && name.chars().all(fits);
+    for (at, name) in names.iter().enumerate() {
+        if !good(name) {
+            let rule = format!("must hold names of letters, digits, `-` and `_`, one is `{name}`");
+            grants.wrong_with(key, rule, Some("where it is, `[stores.NAME] url` of the host says"));
+        } else if names[..at].contains(name) {
+            grants.wrong(key, format!("names `{name}` twice"));
+        }
+    }
+    Some(names)
 }
 
 fn list<T: FromStr<Err: std::fmt::Display>>(

@@ -4,7 +4,9 @@
 
 mod build;
 mod dead_letter;
+mod dedupe;
 mod grants;
+mod key;
 mod layers;
 mod matching;
 mod order;
@@ -18,6 +20,8 @@ mod tests;
 
 pub use build::Build;
 pub use dead_letter::DeadLetter;
+pub use dedupe::{Dedupe, DedupeKey};
+pub use key::Key;
 pub use layers::check_layer;
 pub use matching::Match;
 pub use order::OrderBy;
@@ -43,6 +47,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// What it may do.
     pub grants: Grants,
+    /// How events are recognized that it has handled, if it says so.
+    pub dedupe: Option<Dedupe>,
     /// How it is built from source.
     pub build: Option<Build>,
 }
@@ -133,7 +139,6 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn manifest(&self, root: &Section<'_>) -> Manifest {
-        root.unsupported("dedupe");
         let mut policy = root.table("retry", |retry| self.retry(retry));
         let base =
             Limits { memory: Limits::default().memory.min(self.memory_max), ..Limits::default() };
@@ -151,6 +156,7 @@ impl Reader<'_> {
             policy,
             limits: root.table("limits", |limits| Limits::read(limits, &base, self.memory_max)),
             grants: root.table("grants", |grants| self.grants(grants)),
+            dedupe: root.table("dedupe", |dedupe| self.dedupe(dedupe)),
             build: root.table("build", |build| self.build(build)),
         }
     }

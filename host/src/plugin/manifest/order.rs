@@ -1,9 +1,9 @@
 //! `order-by`: which events of a queue are handled one after the other, in the order in which they
 //! came.
 
-use super::Reader;
 use super::written::{Section, Value};
-use crate::flow::{Event, Field};
+use super::{Key, Reader};
+use crate::flow::Event;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What events have in common that are in order with each other.
@@ -13,10 +13,8 @@ pub enum OrderBy {
     Queue,
     /// The routing key.
     RoutingKey,
-    /// The value of this header; those without it are in order with each other.
-    Header(String),
-    /// What the body has at this JSON pointer; those without it are in order with each other.
-    Json(String),
+    /// This part; those without it are in order with each other.
+    Part(Key),
 }
 
 impl OrderBy {
@@ -27,20 +25,7 @@ impl OrderBy {
         match self {
             Self::Queue => {}
             Self::RoutingKey => event.routing_key.hash(&mut hasher),
-            Self::Header(name) => match event.properties.headers.get(name) {
-                Some(Field::Text(text)) => text.hash(&mut hasher),
-                Some(field) => match field.as_integer() {
-                    // Whatever its width.
-                    Some(number) => number.hash(&mut hasher),
-                    None => format!("{field:?}").hash(&mut hasher),
-                },
-                None => {}
-            },
-            Self::Json(pointer) => {
-                let body = serde_json::from_slice::<serde_json::Value>(&event.body);
-                let found = body.ok().and_then(|body| body.pointer(pointer).map(|v| v.to_string()));
-                found.hash(&mut hasher);
-            }
+            Self::Part(key) => key.of(event).hash(&mut hasher),
         }
         hasher.finish()
     }
@@ -55,18 +40,11 @@ impl Reader<'_> {
             section.wrong(key, format!("must be a string, is {}", node.value.kind()));
             return None;
         };
-        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let parsed = match order.as_str() {
             "none" => return None,
             "queue" => Some(OrderBy::Queue),
             "routing-key" => Some(OrderBy::RoutingKey),
-            other => match other.split_once(':') {
-                Some(("header", name)) => named(name).map(OrderBy::Header),
-                Some(("json", pointer)) if pointer.starts_with('/') => {
-                    named(pointer).map(OrderBy::Json)
-                }
-                _ => None,
-            },
+            other => Key::parse(other).map(OrderBy::Part),
         };
         if parsed.is_none() {
             let rule = "must be `none`, `queue`, `routing-key`, `header:NAME` or `json:/POINTER`";
@@ -79,7 +57,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Properties;
+    use crate::flow::{Field, Properties};
 
     fn event(routing_key: &str, header: Option<Field>, body: &str) -> Event {
         let headers = header.into_iter().map(|field| ("tenant", field)).collect();
@@ -99,8 +77,8 @@ mod tests {
     #[test]
     fn events_with_the_same_in_common_have_the_same_key() {
         let text = |text: &str| Some(Field::Text(text.to_owned()));
-        let header = OrderBy::Header("tenant".to_owned());
-        let json = OrderBy::Json("/order/id".to_owned());
+        let header = OrderBy::Part(Key::Header("tenant".to_owned()));
+        let json = OrderBy::Part(Key::Json("/order/id".to_owned()));
         let one = r#"{"order":{"id":1}}"#;
         let table = [
             (&OrderBy::Queue, event("a", None, "x"), event("b", None, "y"), true),

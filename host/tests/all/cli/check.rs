@@ -15,7 +15,8 @@ async fn each_bad_plugin_is_named_with_what_to_do() {
         .plugin("foreign", "other-world", "")
         .plugin("typo", "noop", "[retry]\nattempt = 3\n")
         .plugin("broken", "noop", "[retry\n")
-        .plugin("later", "noop", "[grants]\nsql = [\"catalogue\"]\n")
+        .plugin("misplaced", "noop", "[grants]\nsql = [\"cache\"]\n")
+        .file("wabbit.toml", "[stores.cache]\nurl = \"redis://:sesame@cache:6379\"\n")
         .file("plugins/garbage.wasm", "not a component")
         .file("plugins/empty.wasm", "")
         .file("plugins/core.wasm", b"\0asm\x01\0\0\0");
@@ -28,7 +29,7 @@ async fn each_bad_plugin_is_named_with_what_to_do() {
         ("foreign", "a component of another world"),
         ("typo", "typo.toml:2:1: unknown key `attempt` in `[retry]`"),
         ("broken", "broken.toml:1:"),
-        ("later", "not supported yet"),
+        ("misplaced", "the store `cache` is `redis://cache:6379`, which is no SQL database"),
         ("garbage", "is not WebAssembly"),
         ("empty", "empty"),
         ("core", "core WebAssembly module"),

@@ -127,6 +127,7 @@ impl Place {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.env("HOME", self.dir.path()).env("XDG_CACHE_HOME", self.path("cache"));
+        command.env("WABBIT_DATA_DIR", self.path("data"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -5,6 +5,7 @@
 
 use super::host::TestHost;
 use super::{environment, guest, log};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tempfile::TempDir;
@@ -21,6 +22,7 @@ use wabbit::plugin::catalogue::Layers;
 use wabbit::plugin::engine::EngineLimits;
 use wabbit::plugin::manifest::written::Table;
 use wabbit::plugin::watch::{Folder, WatchMode};
+use wabbit::store::Registry;
 use wabbit::telemetry::metrics;
 
 /// As the configuration has it by default.
@@ -63,7 +65,8 @@ fn shared_loader() -> Loader {
 /// A loader of its own size.
 pub fn loader(limits: EngineLimits) -> Loader {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Loader::new(limits, Some(&cache)).expect("an engine")
+    let stores = Arc::new(Registry::new(BTreeMap::new(), "there are none"));
+    Loader::new(limits, Some(&cache), stores).expect("an engine")
 }
 
 /// What makes the names of one test differ from those of others.
@@ -174,7 +177,8 @@ impl Setup {
         let folder = Folder::new(&plugins, WatchMode::Auto, COMPONENT_BYTES_MAX).unwrap();
         let host = Arc::new(Host::new(self.broker));
         let stop = CancellationToken::new();
-        let (loader, layers) = (self.loader, self.layers);
+        let stores = Registry::new(BTreeMap::new(), self.dir.path().join("data"));
+        let (loader, layers) = (self.loader.with_stores(Arc::new(stores)), self.layers);
         let (serving, until) = (host.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(folder, loader, layers, until).await });
         TestHost {

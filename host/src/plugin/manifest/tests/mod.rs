@@ -102,6 +102,11 @@ fn every_key_of_a_full_manifest_is_read() {
         [grants]
         publish = ["shop:invoice.*", ":other"]
         variables = { currency = "EUR" }
+        key-value = ["default"]
+        sql = ["catalogue", "log"]
+        [dedupe]
+        key = "header:order"
+        window = "7d"
         [build]
         command = "make"
         watch = ["src/**"]
@@ -141,7 +146,7 @@ fn every_key_of_a_full_manifest_is_read() {
     assert_eq!(consume.topology.bindings.len(), 3);
     assert_eq!((consume.mode, consume.prefetch, subscription.concurrency), (Mode::Verify, 100, 4));
     assert_eq!((subscription.unmatched, subscription.at_most_once), (Last::Drop, true));
-    assert_eq!(subscription.order_by, Some(OrderBy::Json("/tenant".to_owned())));
+    assert_eq!(subscription.order_by, Some(OrderBy::Part(Key::Json("/tenant".to_owned()))));
     assert_eq!(manifest.policy.attempts, 3);
     let [pause, pause_max] = [2, 20].map(Duration::from_secs);
     assert_eq!(manifest.policy.circuit, circuit::Rules { failures: 3, pause, pause_max });
@@ -165,6 +170,11 @@ fn every_key_of_a_full_manifest_is_read() {
             log_line_bytes: 1000,
         }
     );
+    assert_eq!(manifest.grants.key_value.asked(), ["default"]);
+    assert_eq!(manifest.grants.sql.asked(), ["catalogue", "log"]);
+    let key = Some(DedupeKey::Part(Key::Header("order".to_owned())));
+    let window = Duration::from_secs(7 * 24 * 3600);
+    assert_eq!(manifest.dedupe, Some(Dedupe { key, window }));
     assert!(manifest.grants.allows_publish("shop", "invoice.paid"));
     assert_eq!(manifest.grants.variables["currency"], Variable::Text("EUR".into()));
     let build = Build { command: "make".into(), watch: vec!["src/**".into()] };

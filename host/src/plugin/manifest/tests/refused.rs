@@ -238,15 +238,23 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn what_comes_later_is_refused_and_never_ignored() {
-    let later = "is not supported yet by this version\nhint: leave it out";
-    for (text, what) in [
-        ("[grants]\nsql = ['a']", "2:1: `[grants] sql`"),
-        ("[grants]\nkey-value = ['a']", "2:1: `[grants] key-value`"),
-        ("[dedupe]\nkey = 'message-id'", "1:2: `[dedupe]`"),
-    ] {
-        assert_eq!(read(text).unwrap_err(), format!("plugins/orders.toml:{what} {later}"));
-    }
+fn stores_and_dedupe_are_named_as_they_must_be() {
+    let hint = "hint: where it is, `[stores.NAME] url` of the host says";
+    assert_refused(&[
+        (
+            "[grants]\nsql = ['../a']",
+            &format!(
+                "#:2:7: `[grants] sql` must hold names of letters, digits, `-` and `_`, one is \
+                 `../a`\n{hint}"
+            ),
+        ),
+        ("[grants]\nkey-value = ['a', 'a']", "#:2:13: `[grants] key-value` names `a` twice"),
+        (
+            "[dedupe]\nkey = 'body'",
+            "#:2:7: `[dedupe] key` must be `message-id`, `header:NAME` or `json:/POINTER`, is `body`",
+        ),
+        ("[dedupe]\nwindow = '1ms'", "#:2:10: `[dedupe] window` must be 1s to 30days, is `1ms`"),
+    ]);
 }
 
 #[test]

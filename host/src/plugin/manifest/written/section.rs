@@ -226,6 +226,20 @@ impl<'a> Section<'a> {
         tables
     }
 
+    /// Reads each table that was not asked for, whose keys may be any, with `read`; what that finds,
+    /// by key.
+    pub fn named<T>(&self, read: impl Fn(&Section<'a>) -> Option<T>) -> BTreeMap<String, T> {
+        let mut found = BTreeMap::new();
+        for (key, entry) in self.rest() {
+            if let Value::Table(table) = &entry.node.value {
+                self.asked.borrow_mut().push(key);
+                let read = self.child(key, Some(&entry.node), table, false).run(&read);
+                found.extend(read.map(|value| (key.to_owned(), value)));
+            }
+        }
+        found
+    }
+
     fn rest(&self) -> Vec<(&'a str, &'a Entry)> {
         let (asked, refused) = (self.asked.borrow(), self.refused.borrow());
         let entries = self.table.0.iter().map(|(key, entry)| (key.as_str(), entry));
