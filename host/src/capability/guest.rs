@@ -37,7 +37,7 @@ pub struct Budget {
 /// The data of a guest's store.
 pub struct Guest {
     wasi: WasiCtx,
-    resources: ResourceTable,
+    pub(super) resources: ResourceTable,
     budget: Arc<Budget>,
     memory_used: usize,
     table_elements_used: usize,
@@ -161,6 +161,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
     // Most languages' runtimes import all of WASI, used or not; it is inert with an empty context.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     super::breaker::add_to_linker(linker)?;
+    super::key_value::add_to_linker(linker)?;
     super::log::add_to_linker(linker)?;
     super::outbox::add_to_linker(linker)?;
     super::variables::add_to_linker(linker)

@@ -5,6 +5,7 @@
 mod breaker;
 pub mod grants;
 mod guest;
+mod key_value;
 mod log;
 mod log_rate;
 mod outbox;

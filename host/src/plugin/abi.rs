@@ -98,7 +98,15 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
         "wabbit:publish" => None,
         "wasi:logging" if version == "0.1.0-draft" => None,
         "wasi:config" if version == "0.2.0-rc.1" => None,
-        "wasi:http" | "wasi:keyvalue" => Some(Refusal::NotSupportedYet { import }),
+        "wasi:keyvalue" if !["0.2.0-draft", "0.2.0-draft2"].contains(&version) => {
+            Some(Refusal::Unknown { import })
+        }
+        "wasi:keyvalue" if grants.key_value.is_empty() => {
+            let line = "`key-value = [\"default\"]`, or the names of the stores";
+            Some(Refusal::NotGranted { import, line })
+        }
+        "wasi:keyvalue" => None,
+        "wasi:http" => Some(Refusal::NotSupportedYet { import }),
         _ => {
             let inert = package.strip_prefix("wasi:").is_some_and(|name| INERT.contains(&name));
             (!inert || !version.starts_with("0.2.")).then_some(Refusal::Unknown { import })
@@ -131,7 +139,9 @@ mod tests {
             ("wasi:filesystem/types@0.2.6", ""),
             ("wasi:filesystem/types@0.3.0", "does not have"),
             ("wasi:http/outgoing-handler@0.2.3", "not supported yet"),
-            ("wasi:keyvalue/store@0.2.0-draft", "not supported yet"),
+            ("wasi:keyvalue/store@0.2.0-draft", "needs a grant"),
+            ("wasi:keyvalue/atomics@0.2.0-draft2", "needs a grant"),
+            ("wasi:keyvalue/store@0.2.0-draft3", "does not have"),
             ("acme:robots/arm@1.0.0", "does not have"),
             ("robots", "does not have"),
         ];

@@ -7,6 +7,7 @@ use crate::capability::grants::Grants;
 use crate::capability::transaction::{Stores, Transaction, Trouble};
 use crate::capability::{Budget, Guest, LogLine, LogRate};
 use crate::flow::{Event, Fault, Outcome};
+use crate::store::key_value;
 use crate::telemetry::report;
 use crate::wit::v0_1::{self, Lowered, export};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Component handles (of files, streams, …) that a guest may hold.
 const HANDLES_MAX: usize = 10_000;
 
-/// What one host call may copy besides publications, in bytes.
+/// What one host call may copy besides publications or values of keys, in bytes.
 const HOSTCALL_SLACK: usize = 4 << 20;
 
 /// What came of giving an event to a guest.
@@ -248,7 +249,8 @@ impl Instances {
         let guest = Guest::new(&self.plugin, grants, stores, self.budget.clone());
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| guest);
-        store.set_hostcall_fuel(self.limits.publication_bytes.saturating_add(HOSTCALL_SLACK));
+        let copied = self.limits.publication_bytes.max(key_value::BYTES_MAX);
+        store.set_hostcall_fuel(copied.saturating_add(HOSTCALL_SLACK));
         store.set_max_component_handles(HANDLES_MAX);
         store.data_mut().begin(self.ticks(), trouble);
         store.set_epoch_deadline(1);

@@ -153,8 +153,7 @@ impl Loader {
         let name: Arc<str> = name.into();
         let grants = Arc::new(manifest.grants.clone());
         let (limits, spares) = (manifest.limits.clone(), self.spares.clone());
-        let instances =
-            Instances::new(name.clone(), pre, limits, (grants, Arc::<Stores>::default()), spares);
+        let instances = Instances::new(name.clone(), pre, limits, (grants, stores.clone()), spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
         Ok(Plugin { name, digest, manifest, stores, instances })

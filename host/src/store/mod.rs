@@ -3,8 +3,10 @@
 //! commit, together with the [`Record`] that the event is done and what is still to be published for
 //! it. Guests reach this through [`crate::capability`]; [`crate::dispatch`] commits.
 
+pub mod file;
 pub mod key_value;
 pub mod location;
+pub mod outbox;
 mod registry;
 pub mod sql;
 

@@ -2,6 +2,7 @@
 //! that it does not. Each is opened once, for the first plugin that asks, and connects when it is
 //! first used. Next: [`super::key_value`] and [`super::sql`], which they are.
 
+use super::key_value::{Embedded, RedisStore};
 use super::location::{Engine, Location};
 use super::{Database, Inbox, KeyValue, StoreError};
 use std::collections::BTreeMap;
@@ -163,7 +164,11 @@ impl Registry {
 /// What is at `location`; nothing is connected to yet.
 fn connect(location: &Location) -> Result<Open, String> {
     match location.engine {
-        Engine::Redb | Engine::Redis | Engine::Sqlite | Engine::Postgres | Engine::Mysql => {
+        Engine::Redb => Ok(Open::KeyValue(Arc::new(Embedded::new(location.path())))),
+        Engine::Redis => {
+            RedisStore::new(location.url()).map(|store| Open::KeyValue(Arc::new(store)))
+        }
+        Engine::Sqlite | Engine::Postgres | Engine::Mysql => {
             Err("it is not supported yet by this version".to_owned())
         }
     }

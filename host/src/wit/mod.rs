@@ -2,4 +2,5 @@
 //! the conversions between them and [`crate::flow`]. Next in the flow: [`crate::capability`],
 //! which implements the imports.
 
+pub mod key_value;
 pub mod v0_1;

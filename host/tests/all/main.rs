@@ -13,6 +13,7 @@ mod conformance;
 mod databases;
 mod faults;
 mod guests;
+mod key_value;
 mod layout;
 mod limits;
 mod lost;

@@ -22,7 +22,7 @@ use wabbit::plugin::catalogue::Layers;
 use wabbit::plugin::engine::EngineLimits;
 use wabbit::plugin::manifest::written::Table;
 use wabbit::plugin::watch::{Folder, WatchMode};
-use wabbit::store::Registry;
+use wabbit::store::{Location, Registry};
 use wabbit::telemetry::metrics;
 
 /// As the configuration has it by default.
@@ -100,6 +100,7 @@ pub struct Setup {
     loader: Loader,
     layers: Layers,
     topology: Topology,
+    stores: BTreeMap<String, Location>,
 }
 
 impl Setup {
@@ -158,6 +159,12 @@ impl Setup {
         self
     }
 
+    /// The store `name` is at `url`.
+    pub fn store(mut self, name: &str, url: &str) -> Self {
+        self.stores.insert(name.to_owned(), Location::parse(url).expect("the url of a store"));
+        self
+    }
+
     /// The plugins folder.
     pub fn plugins(&self) -> PathBuf {
         self.dir.path().join("plugins")
@@ -177,7 +184,7 @@ impl Setup {
         let folder = Folder::new(&plugins, WatchMode::Auto, COMPONENT_BYTES_MAX).unwrap();
         let host = Arc::new(Host::new(self.broker));
         let stop = CancellationToken::new();
-        let stores = Registry::new(BTreeMap::new(), self.dir.path().join("data"));
+        let stores = Registry::new(self.stores, self.dir.path().join("data"));
         let (loader, layers) = (self.loader.with_stores(Arc::new(stores)), self.layers);
         let (serving, until) = (host.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(folder, loader, layers, until).await });
@@ -233,6 +240,7 @@ impl TestHost {
             loader: shared_loader(),
             layers: Layers::default(),
             topology: Topology::default(),
+            stores: BTreeMap::new(),
         }
     }
 }
