@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::stdio::Lines;
 use super::transaction::{Stores, Transaction, Trouble};
 use crate::flow::Publication;
+use crate::store::sql;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{ResourceLimiter, Result};
@@ -26,6 +27,8 @@ pub struct Budget {
     pub publications: usize,
     /// Bytes of all publications' bodies and headers together.
     pub publication_bytes: usize,
+    /// What one SQL statement may take.
+    pub statement: sql::Limits,
     /// Lines of log, standard output and standard error included.
     pub log_lines: u32,
     /// Lines of all instances of the plugin together, in one second.
@@ -38,7 +41,7 @@ pub struct Budget {
 pub struct Guest {
     wasi: WasiCtx,
     pub(super) resources: ResourceTable,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     memory_used: usize,
     table_elements_used: usize,
     /// The size that a memory was refused to grow to, if one was.
@@ -164,5 +167,6 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
     super::key_value::add_to_linker(linker)?;
     super::log::add_to_linker(linker)?;
     super::outbox::add_to_linker(linker)?;
+    super::sql::add_to_linker(linker)?;
     super::variables::add_to_linker(linker)
 }

@@ -9,6 +9,7 @@ mod key_value;
 mod log;
 mod log_rate;
 mod outbox;
+mod sql;
 mod stdio;
 pub mod transaction;
 mod variables;

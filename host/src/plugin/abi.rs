@@ -87,7 +87,9 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
             Some(Refusal::UnknownVersion { interface: import })
         }
         "wabbit:handler" => None,
-        "wabbit:amqp" | "wabbit:circuit" | "wabbit:publish" if !version.starts_with("0.1.") => {
+        "wabbit:amqp" | "wabbit:circuit" | "wabbit:publish" | "wabbit:sql"
+            if !version.starts_with("0.1.") =>
+        {
             Some(Refusal::Unknown { import })
         }
         "wabbit:amqp" | "wabbit:circuit" => None,
@@ -95,7 +97,10 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
             let line = "`publish = [\"EXCHANGE:ROUTING-KEY\"]`";
             Some(Refusal::NotGranted { import, line })
         }
-        "wabbit:publish" => None,
+        "wabbit:sql" if grants.sql.is_empty() => {
+            Some(Refusal::NotGranted { import, line: "`sql = [\"NAME\"]`" })
+        }
+        "wabbit:publish" | "wabbit:sql" => None,
         "wasi:logging" if version == "0.1.0-draft" => None,
         "wasi:config" if version == "0.2.0-rc.1" => None,
         "wasi:keyvalue" if !["0.2.0-draft", "0.2.0-draft2"].contains(&version) => {
@@ -132,6 +137,8 @@ mod tests {
             ("wabbit:circuit/breaker@0.1.0", ""),
             ("wabbit:circuit/breaker@0.2.0", "does not have"),
             ("wabbit:publish/publisher@0.1.0", "needs a grant"),
+            ("wabbit:sql/database@0.1.0", "needs a grant"),
+            ("wabbit:sql/database@0.2.0", "does not have"),
             ("wasi:logging/logging@0.1.0-draft", ""),
             ("wasi:config/store@0.2.0-rc.1", ""),
             ("wasi:config/store@0.2.0-draft", "does not have"),

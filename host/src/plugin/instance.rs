@@ -135,6 +135,7 @@ impl Instances {
             instances: limits.instances,
             publications: limits.publications,
             publication_bytes: limits.publication_bytes,
+            statement: limits.statement.clone(),
             log_lines: limits.log_lines,
             log_rate: LogRate::new(limits.log_rate),
             log_line_bytes: limits.log_line_bytes,

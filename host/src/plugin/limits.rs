@@ -2,6 +2,7 @@
 //! [`super::manifest`], which the limits are part of.
 
 use super::manifest::written::{Section, bytes};
+use crate::store::sql;
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
@@ -33,6 +34,8 @@ pub struct Limits {
     pub publications: usize,
     /// Bytes of all publications of one event together.
     pub publication_bytes: usize,
+    /// What one SQL statement may take.
+    pub statement: sql::Limits,
     /// Log lines of one event.
     pub log_lines: u32,
     /// Log lines of one second, of all its events together.
@@ -63,6 +66,7 @@ impl Default for Limits {
             body: 16 * MIB,
             publications: 1000,
             publication_bytes: 16 * MIB,
+            statement: sql::Limits { time: Duration::from_secs(10), rows: 10_000, bytes: 8 * MIB },
             log_lines: 1000,
             log_rate: 1000,
             log_line_bytes: 8 << 10,
@@ -101,6 +105,13 @@ impl Limits {
             publication_bytes: limits
                 .size("publication-bytes", 0..=512 * MIB)
                 .unwrap_or(base.publication_bytes),
+            statement: sql::Limits {
+                time: limits.duration("statement-time", ms..=DAY).unwrap_or(base.statement.time),
+                rows: count("statement-rows", 10_000_000).unwrap_or(base.statement.rows),
+                bytes: limits
+                    .size("statement-bytes", 0..=512 * MIB)
+                    .unwrap_or(base.statement.bytes),
+            },
             log_lines: limits.integer("log-lines", 0..=1_000_000).unwrap_or(base.log_lines),
             log_rate: limits.integer("log-rate", 0..=1_000_000).unwrap_or(base.log_rate),
             log_line_bytes: limits.size("log-line-bytes", 64..=MIB).unwrap_or(base.log_line_bytes),
@@ -121,6 +132,7 @@ impl Limits {
             body: self.body.min(other.body),
             publications: self.publications.min(other.publications),
             publication_bytes: self.publication_bytes.min(other.publication_bytes),
+            statement: self.statement.min(&other.statement),
             log_lines: self.log_lines.min(other.log_lines),
             log_rate: self.log_rate.min(other.log_rate),
             log_line_bytes: self.log_line_bytes.min(other.log_line_bytes),

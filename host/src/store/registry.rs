@@ -4,7 +4,7 @@
 
 use super::key_value::{Embedded, RedisStore};
 use super::location::{Engine, Location};
-use super::{Database, Inbox, KeyValue, StoreError};
+use super::{Database, Inbox, KeyValue, StoreError, sql};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,7 +139,7 @@ impl Registry {
         if let Some((_, open)) = opened.get(location.url()) {
             return Ok(open.clone());
         }
-        let open = connect(location).map_err(|cause| OpenError::Settings {
+        let open = connect(name, location).map_err(|cause| OpenError::Settings {
             name: name.to_owned(),
             location: location.to_string(),
             cause,
@@ -162,14 +162,14 @@ impl Registry {
 }
 
 /// What is at `location`; nothing is connected to yet.
-fn connect(location: &Location) -> Result<Open, String> {
+fn connect(name: &str, location: &Location) -> Result<Open, String> {
     match location.engine {
         Engine::Redb => Ok(Open::KeyValue(Arc::new(Embedded::new(location.path())))),
         Engine::Redis => {
             RedisStore::new(location.url()).map(|store| Open::KeyValue(Arc::new(store)))
         }
         Engine::Sqlite | Engine::Postgres | Engine::Mysql => {
-            Err("it is not supported yet by this version".to_owned())
+            sql::open(name, location, sql::Settings::default()).map(Open::Sql)
         }
     }
 }

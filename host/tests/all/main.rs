@@ -26,6 +26,7 @@ mod reload;
 mod settling;
 mod sharing;
 mod shutdown;
+mod sql;
 mod support;
 mod tls;
 mod told;

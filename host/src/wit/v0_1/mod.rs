@@ -3,9 +3,11 @@
 
 mod lift;
 mod lower;
+mod sql;
 
 pub use lift::{failure, publication};
 pub use lower::Lowered;
+pub use sql::{rows, sql_error, value};
 
 /// What a component exports. Events are lowered from borrowed data: no copy but the one into the
 /// guest.
@@ -29,11 +31,16 @@ pub mod import {
             world imports {
                 import wabbit:circuit/breaker@0.1.0;
                 import wabbit:publish/publisher@0.1.0;
+                import wabbit:sql/database@0.1.0;
                 import wasi:logging/logging@0.1.0-draft;
                 import wasi:config/store@0.2.0-rc.1;
             }
         ",
         world: "wabbit:host/imports",
-        imports: { default: trappable },
+        imports: {
+            "wabbit:sql/database.execute": async | trappable,
+            "wabbit:sql/database.query": async | trappable,
+            default: trappable,
+        },
     });
 }

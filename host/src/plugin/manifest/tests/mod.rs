@@ -10,6 +10,7 @@ use crate::capability::grants::Variable;
 use crate::flow::{Event, Field, Headers, Properties};
 use crate::plugin::limits::Instance;
 use crate::policy::{Last, circuit};
+use crate::store::sql;
 use std::time::Duration;
 
 fn read(text: &str) -> Result<Manifest, String> {
@@ -96,6 +97,9 @@ fn every_key_of_a_full_manifest_is_read() {
         body = 4096
         publications = 5
         publication-bytes = "6KiB"
+        statement-time = "3s"
+        statement-rows = 11
+        statement-bytes = "2KiB"
         log-lines = 7
         log-rate = 9
         log-line-bytes = "1KB"
@@ -165,6 +169,7 @@ fn every_key_of_a_full_manifest_is_read() {
             body: 4096,
             publications: 5,
             publication_bytes: 6144,
+            statement: sql::Limits { time: Duration::from_secs(3), rows: 11, bytes: 2048 },
             log_lines: 7,
             log_rate: 9,
             log_line_bytes: 1000,
