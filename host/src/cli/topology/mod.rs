@@ -99,12 +99,9 @@ impl Topology {
         ask(broker, async |broker| {
             let (subjects, mut granted) = (loaded.subjects(), BTreeSet::new());
             let mut facts = Facts::ask(broker, &subjects, Extent::All, &mut granted).await?;
-            for row in &rows {
-                if let Some(item) = row.item() {
-                    facts.see(broker, item.clone()).await?;
-                }
-            }
-            rows.iter_mut().for_each(|row| row.judge(&facts));
+            look(broker, &mut facts, rows.iter()).await?;
+            let declared = rows::declared(&rows);
+            rows.iter_mut().for_each(|row| row.judge(&facts, &declared));
             if apply { self::apply(broker, &mut rows).await } else { Ok(()) }
         })
         .await?;
@@ -141,7 +138,19 @@ fn named(config: &Config) -> Result<amqp::Config, Failure> {
     }
 }
 
-/// Declares what is to be created, and the bindings; one that fails stops no other.
+async fn look(
+    broker: &dyn Broker,
+    facts: &mut Facts,
+    rows: impl Iterator<Item = &Row>,
+) -> Result<(), TopologyError> {
+    for item in rows.filter_map(Row::item) {
+        facts.see(broker, item.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Declares what is to be created, and the bindings; one that fails stops no other. What was not
+/// there, and is not to be declared for its own plugin, may be there then.
 async fn apply(broker: &dyn Broker, rows: &mut [Row]) -> Result<(), TopologyError> {
     for row in rows.iter_mut().filter(|row| row.is_declared()) {
         let created = match row.state {
@@ -155,6 +164,11 @@ async fn apply(broker: &dyn Broker, rows: &mut [Row]) -> Result<(), TopologyErro
             Err(error) => State::Failed(error),
         };
     }
+    let lacks = |row: &Row| matches!(row.state, State::Create | State::Absent);
+    let mut facts = Facts::default();
+    look(broker, &mut facts, rows.iter().filter(|row| lacks(row))).await?;
+    let lacking = rows.iter_mut().filter(|row| lacks(row));
+    lacking.for_each(|row| row.judge(&facts, &BTreeSet::new()));
     Ok(())
 }
 

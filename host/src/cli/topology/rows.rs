@@ -72,7 +72,12 @@ pub fn rows(planned: &BTreeMap<String, Planned>) -> Vec<Row> {
             .iter_mut()
             .find(|row| row.what == what)
         {
-            Some(row) => row.plugins.extend(plugins.iter().cloned()),
+            Some(row) => {
+                row.plugins.extend(plugins.iter().cloned());
+                if mode == Mode::Ensure {
+                    row.mode = mode;
+                }
+            }
             None => {
                 let (plugins, state) = (plugins.clone(), State::NotChecked);
                 rows.push(Row { what, mode, delay, plugins, state });
@@ -99,8 +104,27 @@ pub fn rows(planned: &BTreeMap<String, Planned>) -> Vec<Row> {
             }
         }
     }
+    fold(&mut rows);
     rows.sort_by_key(|row| (row.delay, row.what.order()));
     rows
+}
+
+/// An exchange of which only the name is stated is the one that is stated in full elsewhere.
+fn fold(rows: &mut Vec<Row>) {
+    let is_name =
+        |row: &mut Row| matches!(row.item(), Some(Item::Exchange(it)) if it.kind.is_none());
+    for named in rows.extract_if(.., is_name).collect::<Vec<_>>() {
+        let same = |row: &&mut Row| row.is_declared() && row.name() == named.name();
+        match rows.iter_mut().find(same) {
+            Some(row) => row.plugins.extend(named.plugins),
+            None => rows.push(named),
+        }
+    }
+}
+
+/// What is declared by one of `rows`.
+pub fn declared(rows: &[Row]) -> BTreeSet<Name> {
+    rows.iter().filter(|row| row.is_declared()).filter_map(Row::name).collect()
 }
 
 impl What {
@@ -120,6 +144,10 @@ impl Row {
             What::Item(item) => Some(item).filter(|_| !self.is_own()),
             What::Binding(_) => None,
         }
+    }
+
+    fn name(&self) -> Option<Name> {
+        self.item().map(Item::name)
     }
 
     /// The delay and the name, if it is a delay queue.
@@ -159,11 +187,14 @@ impl Row {
         topology
     }
 
-    /// Says how it stands, by what is known of the broker.
-    pub fn judge(&mut self, facts: &Facts) {
+    /// Says how it stands, by what is known of the broker, and what is to be `declared` there.
+    pub fn judge(&mut self, facts: &Facts, declared: &BTreeSet<Name>) {
         self.state = match &self.what {
             _ if self.is_own() => State::Own,
-            What::Item(item) => self.item_state(item, facts),
+            What::Item(item) => match self.item_state(item, facts) {
+                State::Absent if declared.contains(&item.name()) => State::Create,
+                state => state,
+            },
             What::Binding(binding) => self.binding_state(binding, facts),
         };
     }

@@ -13,10 +13,11 @@ use std::collections::BTreeSet;
 /// What a queue that the server names is called when permissions are asked for.
 const BY_SERVER: &str = "amq.gen-wabbit";
 
-/// Adds what is absent, or is not as stated.
+/// Adds what is absent, and that none of `all` declares, or is not as stated.
 pub(super) fn topology(
     subject: Subject<'_>,
     subscription: &Subscription,
+    all: &[Subject<'_>],
     facts: &Facts,
     findings: &mut Vec<Finding>,
 ) {
@@ -24,19 +25,11 @@ pub(super) fn topology(
     let exchanges = consume.topology.exchanges.iter().cloned().map(Item::Exchange);
     let queues = consume.topology.queues.iter().cloned().map(Item::Queue);
     for item in exchanges.chain(queues) {
-        let (name, created) = (item.name(), creates(&item, consume.mode));
+        let name = item.name();
         let mut finding = match facts.of(&item) {
             None | Some(Ok(Seen::There(_))) => continue,
-            Some(Ok(Seen::Absent)) if created => continue,
-            Some(Ok(Seen::Absent)) => {
-                let hint = match &item {
-                    Item::Exchange(_) if consume.mode == Mode::Ensure => {
-                        "create it, or state its `type`, so that the host creates it"
-                    }
-                    _ => "create it, or set `topology = \"ensure\"`",
-                };
-                subject.finding("", Kind::Mismatch, format!("{name} does not exist"), hint)
-            }
+            Some(Ok(Seen::Absent)) if all.iter().any(|it| declares(*it, &name)) => continue,
+            Some(Ok(Seen::Absent)) => absent(subject, subscription, &item),
             Some(Ok(Seen::Differs(differences))) => {
                 let ensured = consume.mode == Mode::Ensure;
                 let kind = if ensured { Kind::Mismatch } else { Kind::Note };
@@ -55,6 +48,25 @@ pub(super) fn topology(
         finding.told = consume.mode != Mode::Off || name.text() == consume.queue.name;
         findings.push(finding);
     }
+}
+
+/// Nothing is there, and no plugin has the host create it.
+fn absent(subject: Subject<'_>, subscription: &Subscription, item: &Item) -> Finding {
+    let name = item.name();
+    let is_for_dead_letters = subscription.dead_letter.exchange == name.text();
+    let (problem, hint) = match item {
+        Item::Exchange(_) if is_for_dead_letters => (
+            format!("{name}, where dead letters are to go, does not exist"),
+            "create it, with a queue bound to it, or state its `type` in a binding of the plugin \
+             that consumes them",
+        ),
+        Item::Exchange(_) if subscription.consume.mode == Mode::Ensure => (
+            format!("{name} does not exist"),
+            "create it, or state its `type`, so that the host creates it",
+        ),
+        _ => (format!("{name} does not exist"), "create it, or set `topology = \"ensure\"`"),
+    };
+    subject.finding("", Kind::Mismatch, problem, hint)
 }
 
 /// Whether the host creates what is absent: not an exchange of which only the name is stated.
@@ -89,7 +101,8 @@ pub(super) fn destination(grant: &PublishGrant) -> Option<Name> {
     }
 }
 
-fn declares(subject: Subject<'_>, name: &Name) -> bool {
+/// Whether the host creates what is called `name` for this plugin.
+pub(super) fn declares(subject: Subject<'_>, name: &Name) -> bool {
     subject.manifest.subscriptions.iter().any(|subscription| {
         let consume = &subscription.consume;
         let topology = &consume.topology;

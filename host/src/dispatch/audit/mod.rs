@@ -75,8 +75,8 @@ pub fn findings(subjects: &[Subject<'_>], facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for subject in subjects {
         for subscription in &subject.manifest.subscriptions {
-            traps::find(*subject, subscription, facts, &mut findings);
-            judge::topology(*subject, subscription, facts, &mut findings);
+            traps::find(*subject, subscription, subjects, facts, &mut findings);
+            judge::topology(*subject, subscription, subjects, facts, &mut findings);
         }
         judge::grants(*subject, subjects, facts, &mut findings);
         judge::permissions(*subject, facts, &mut findings);

@@ -2,9 +2,9 @@
 //! name is a note; what happens by a default is an error. Next: [`super::judge`].
 
 use super::facts::Facts;
-use super::judge::creates;
+use super::judge::declares;
 use super::{Finding, Kind, Subject};
-use crate::broker::{Consume, ConsumerTimeout, Features, Item, Mode, Name, Queue, QueueType};
+use crate::broker::{ConsumerTimeout, Features, Mode, Name, Queue, QueueType};
 use crate::flow::Field;
 use crate::plugin::manifest::Subscription;
 use crate::policy::{Policy, RETURNS_MAX};
@@ -18,6 +18,8 @@ struct Case<'a> {
     queue: Queue,
     /// The broker's; none are known without one.
     features: Option<Features>,
+    /// The plugins that run together.
+    all: &'a [Subject<'a>],
     facts: &'a Facts,
 }
 
@@ -28,13 +30,14 @@ const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 pub(super) fn find(
     subject: Subject<'_>,
     subscription: &Subscription,
+    all: &[Subject<'_>],
     facts: &Facts,
     findings: &mut Vec<Finding>,
 ) {
     let stated = &subscription.consume.queue;
     let queue = facts.queue(stated).unwrap_or_else(|| stated.clone());
     let features = facts.server.as_ref().map(|server| server.features);
-    let case = Case { subject, subscription, queue, features, facts };
+    let case = Case { subject, subscription, queue, features, all, facts };
     let rules = [
         overflow,
         age,
@@ -94,11 +97,9 @@ fn age(case: &Case<'_>) -> Option<Finding> {
 /// A queue that dead-letters to nowhere, which RabbitMQ does without a word.
 fn dead_letter_exchange(case: &Case<'_>) -> Option<Finding> {
     let name = case.argument("x-dead-letter-exchange")?.as_text()?;
-    let Consume { topology, mode, .. } = &case.subscription.consume;
-    let mut exchanges = topology.exchanges.iter().cloned().map(Item::Exchange);
-    let is_it = |item: Item| item.name().text() == name && creates(&item, *mode);
-    let absent = case.facts.is_there(&Name::Exchange(name.to_owned())) == Some(false);
-    if !absent || exchanges.any(is_it) {
+    let exchange = Name::Exchange(name.to_owned());
+    let absent = case.facts.is_there(&exchange) == Some(false);
+    if !absent || case.all.iter().any(|it| declares(*it, &exchange)) {
         return None;
     }
     let problem = format!(

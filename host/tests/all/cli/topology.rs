@@ -162,3 +162,44 @@ async fn rabbitmq_takes_the_export_and_a_host_is_content_with_it() {
         shop().wabbit(&["check", "--broker", &vhost.url]).await.works();
     }
 }
+
+#[tokio::test]
+async fn what_another_plugin_declares_counts_and_what_nobody_does_is_said() {
+    let vhost = Vhost::new().await;
+    let orders = "[dead-letter]\nexchange = \"graves\"\nrouting-key = \"orders\"\n";
+    let place = Place::new().plugin("orders", "noop", orders);
+    let run = async |verb: &[&str]| {
+        let ended = place.wabbit(&[verb, &["--broker", &vhost.url]].concat()).await;
+        (ended.code, ended)
+    };
+    let (code, applied) = run(&["topology", "apply"]).await;
+    assert_eq!(code, 78, "{applied:#?}");
+    assert!(applied.stdout.contains("missing        exchange `graves`  (orders)"), "{applied:#?}");
+    assert_eq!(standing(&applied, "created"), BTreeSet::from(["queue `orders`"]), "{applied:#?}");
+    let (code, checked) = run(&["check"]).await;
+    assert_eq!(code, 78, "{checked:#?}");
+    for text in ["exchange `graves`, where dead letters are to go, does not exist", "hint: create"]
+    {
+        assert!(checked.stdout.contains(text), "no `{text}`: {checked:#?}");
+    }
+    let host = Place::new().plugin("orders", "noop", orders).run(&vhost.url).await;
+    host.unready(&["queue `orders`", "exchange `graves` does not exist"]).await;
+
+    // Somebody consumes the dead letters; both come with the first of them.
+    let graves = "[[subscription]]\n\
+        bindings = [{ exchange = \"graves\", type = \"direct\", key = \"orders\" }]\n\
+        [dead-letter]\nqueue = \"nowhere\"\n";
+    place.install("graves", "noop", graves);
+    let made = ["exchange `graves`", "queue `graves`", "queue `nowhere`"];
+    let bound = "binding of queue `graves` to exchange `graves` by `orders`";
+    let expected: BTreeSet<_> = made.into_iter().chain([bound]).collect();
+    let (code, checked) = run(&["check"]).await;
+    assert_eq!(code, 0, "{checked:#?}");
+    let (code, planned) = run(&["topology", "plan"]).await;
+    assert_eq!((code, standing(&planned, "to create")), (0, expected.clone()), "{planned:#?}");
+    let shared = "exchange `graves` (direct)  (graves, orders)";
+    assert!(planned.stdout.contains(shared), "{planned:#?}");
+    let (code, applied) = run(&["topology", "apply"]).await;
+    assert_eq!((code, standing(&applied, "created")), (0, expected), "{applied:#?}");
+    host.ready().await;
+}
