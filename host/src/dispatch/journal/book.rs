@@ -4,6 +4,7 @@
 use super::identity::Identity;
 use crate::policy::RETURNS_MAX;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// How many events are known at most; the oldest go.
 pub const RECORDS_MAX: usize = 4096;
@@ -69,6 +70,13 @@ impl Known {
     /// Whether it shares the host with no other such event.
     pub fn is_apart(self) -> bool {
         self.suspicions >= SUSPICIONS_APART
+    }
+
+    /// How long it waits at most to be handled alone, when suspects are for as long as `trial` still;
+    /// `None`: as long as it takes, since it has ended a host, or was there too often.
+    pub fn waits(self, trial: Duration) -> Option<Duration> {
+        let must = self.crashes > 0 || self.is_apart();
+        (!must).then_some(trial)
     }
 
     /// Whether it may be handled as its `attempt`, of `attempts` in all.

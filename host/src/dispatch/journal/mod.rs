@@ -18,14 +18,19 @@ use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a suspect is alone at most: others wait for as long.
 const ALONE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a suspect waits at most for the others to end, while no more may begin.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// For how long suspects are handled alone, from the first one on: then those of which no more is
+/// known than that they were there are handled beside others. Many slow ones would otherwise keep
+/// all others waiting half of the time, for minutes.
+const TRIAL: Duration = Duration::from_secs(20);
 
 /// What this host is handling, and what is known from those before it.
 pub struct Journal {
@@ -35,6 +40,9 @@ pub struct Journal {
     /// How many events the book has, to be read without its lock.
     records: AtomicUsize,
     gate: Gate,
+    /// When the first suspect came, and see [`TRIAL`].
+    began: OnceLock<Instant>,
+    trial: Duration,
 }
 
 impl Journal {
@@ -69,7 +77,14 @@ impl Journal {
     }
 
     fn new(pages: Option<Pages>, book: Book) -> Self {
-        Self { pages, book: Mutex::new(book), records: AtomicUsize::new(0), gate: Gate::new() }
+        Self {
+            pages,
+            book: Mutex::new(book),
+            records: AtomicUsize::new(0),
+            gate: Gate::new(),
+            began: OnceLock::new(),
+            trial: TRIAL,
+        }
     }
 
     /// Waits until `event`, of `attempts` in all, may be handled, and notes that it is: beside
@@ -100,7 +115,16 @@ impl Journal {
     }
 
     async fn enter_alone(&self, event: &Event, known: Known) -> Pass<'_> {
-        let mut pass = self.gate.enter_alone(PATIENCE).await;
+        let alone = self.gate.enter_alone(PATIENCE);
+        let since = self.began.get_or_init(Instant::now).elapsed();
+        let mut pass = match known.waits(self.trial.saturating_sub(since)) {
+            None => alone.await,
+            Some(Duration::ZERO) => self.gate.enter().await,
+            Some(most) => match tokio::time::timeout(most, alone).await {
+                Ok(pass) => pass,
+                Err(_) => self.gate.enter().await,
+            },
+        };
         let alone = pass.is_alone();
         if !alone && !known.is_apart() {
             pass.yield_turn();

@@ -233,3 +233,30 @@ async fn suspects_are_told_apart_by_ends_that_come_late() {
     let journal = open(&dir);
     assert_eq!((counts(&journal, "good"), counts(&journal, "bad")), ((0, 3), (0, 4)));
 }
+
+#[tokio::test]
+async fn many_slow_suspects_are_alone_for_a_bounded_time_in_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    killed(&dir, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // One of them has ended a host.
+    killed(&dir, &["0"]).await;
+    let mut journal = open(&dir);
+    journal.trial = ALONE_MAX + ALONE_MAX / 2;
+    let began = std::time::Instant::now();
+    let slow = async |name: &str| {
+        let entered = journal.enter(&event(name), ATTEMPTS).await.unwrap();
+        let (alone, after) = (entered.pass.as_ref().unwrap().is_alone(), began.elapsed());
+        entered.run(tokio::time::sleep(3 * ALONE_MAX)).await;
+        (alone, after)
+    };
+    let bystanders = names[1..].iter().map(|name| slow(name));
+    let (culprit, bystanders) =
+        tokio::join!(slow("0"), futures_util::future::join_all(bystanders));
+    assert!(culprit.0, "it waits to be alone");
+    let late = bystanders.iter().map(|(_, after)| *after).max().unwrap();
+    assert!(late < 3 * ALONE_MAX, "the last one began after {late:?}");
+    // Without others inside.
+    let next = journal.enter(&event("0"), ATTEMPTS).await.unwrap();
+    assert!(next.pass.as_ref().unwrap().is_alone());
+}

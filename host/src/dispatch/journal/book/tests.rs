@@ -174,3 +174,23 @@ fn what_is_kept_is_what_is_known() {
     assert_eq!((records.len(), again.len()), (book.len(), book.len()));
     assert!(records.iter().all(|record| record.known == book.known(record.identity, 20_000)));
 }
+
+#[test]
+fn only_what_is_not_just_a_bystander_waits_to_be_alone_however_long_that_takes() {
+    // Crashes, suspicions, whether it must be alone.
+    let table = [
+        (0, 0, false),
+        (0, 1, false),
+        (0, 2, false),
+        (0, 3, true),
+        (0, 9, true),
+        (1, 0, true),
+        (1, 1, true),
+    ];
+    for (crashes, suspicions, must) in table {
+        for trial in [Duration::ZERO, Duration::from_secs(7)] {
+            let waits = known(crashes, suspicions).waits(trial);
+            assert_eq!(waits, (!must).then_some(trial), "{crashes}, {suspicions}");
+        }
+    }
+}
