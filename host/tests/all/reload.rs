@@ -203,6 +203,7 @@ async fn links_swapped_as_kubernetes_does() {
         symlink(format!("..data/{suffix}"), host.file(&format!("orders.{suffix}"))).unwrap();
     }
     host.serves("orders", guest("version-a")).await;
+    host.consumes("orders").await;
     assert_eq!(version(&host).await, "version-a");
     swap("version-b");
     host.serves("orders", guest("version-b")).await;
