@@ -3,7 +3,7 @@
 //! where a manifest states it and the broker is known to have it.
 
 use super::{Consume, Features, Mode, QueueType};
-use crate::policy::{DELAY_MAX, RETURNS_MAX};
+use crate::policy::{DELAY_MAX, RETURNS_ALONE};
 use std::time::Duration;
 
 /// How a queue delays what is rejected.
@@ -30,16 +30,12 @@ impl DelayedRetry {
         let min = min(consume).filter(|_| Self::is_stated(consume))?;
         let number = |name| consume.queue.arguments.get(name)?.as_integer();
         let max = number("x-delayed-retry-max").and_then(|ms| u64::try_from(ms).ok());
-        let limit = match number("x-delivery-limit") {
-            // Below zero it is no limit.
-            Some(stated) => u32::try_from(stated).unwrap_or(u32::MAX),
-            None => features.default_delivery_limit.unwrap_or(u32::MAX),
-        };
+        let limit = consume.delivery_limit(features);
         features.native_delayed_retry.then_some(Self {
             min,
             max: max.map_or(DELAY_MAX, Duration::from_millis),
-            // Beyond that the host takes an event for one that ends it.
-            limit: limit.min(RETURNS_MAX - 1),
+            // Beyond that the host suspects an event of ending it.
+            limit: limit.min(RETURNS_ALONE - 1),
         })
     }
 

@@ -20,7 +20,7 @@ pub use topology::{
 };
 pub use version::{ConsumerTimeout, Features, Server, Version};
 
-use crate::flow::{Delivery, Publication};
+use crate::flow::{Delivery, Field, Publication};
 use futures_util::future::BoxFuture;
 use std::time::SystemTime;
 use tokio::sync::{mpsc, watch};
@@ -85,6 +85,18 @@ pub struct Consume {
     pub mode: Mode,
     /// The most deliveries that may be unsettled at once.
     pub prefetch: u16,
+}
+
+impl Consume {
+    /// How often a quorum queue takes an event back, as far as that is stated or known: beyond that it
+    /// drops it, or dead-letters it if it has been told where to.
+    pub fn delivery_limit(&self, features: &Features) -> u32 {
+        match self.queue.arguments.get("x-delivery-limit").and_then(Field::as_integer) {
+            // Below zero it is no limit.
+            Some(stated) => u32::try_from(stated).unwrap_or(u32::MAX),
+            None => features.default_delivery_limit.unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// A running consumer.

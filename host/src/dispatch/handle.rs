@@ -3,7 +3,6 @@
 //! decides.
 
 use super::Shared;
-use super::journal::Journal;
 use super::moves::{self, Ended};
 use super::outbound::Outbound;
 use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
@@ -11,7 +10,7 @@ use crate::plugin::{Plugin, manifest};
 use crate::policy::circuit::Sign;
 use crate::policy::course::{Course, End, Happened, Step, Terms};
 use crate::policy::intake::Shelter;
-use crate::policy::{self, Policy};
+use crate::policy::{Policy, RETURNS_ALONE};
 use crate::telemetry::{SubscriptionMetrics, report};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -61,11 +60,11 @@ fn id(event: &Event) -> &str {
 /// told how it went, and says whether the event is sheltered from that.
 pub async fn handle(
     target: &Target,
-    Shared { outbound, journal, .. }: &Shared,
+    shared: &Shared,
     delivery: Delivery,
     tell: impl Fn(Sign, &Outcome) -> Shelter,
 ) -> Option<Again> {
-    let Delivery { mut event, receipt } = delivery;
+    let (Shared { outbound, journal, .. }, Delivery { mut event, receipt }) = (shared, delivery);
     let mut queue = outbound.delayed_retry(&target.subscription.consume);
     // Events in order do not leave their place.
     queue.take_if(|_| target.subscription.order_by.is_some());
@@ -82,7 +81,7 @@ pub async fn handle(
     let mut step = course.next(begun);
     let end = loop {
         let happened = match step {
-            Step::Call => match call(target, journal, &event, receipt.as_ref()).await {
+            Step::Call => match call(target, shared, &event, receipt.as_ref()).await {
                 Some(called) => {
                     (outcome, handler) = called;
                     Happened::Called(&outcome)
@@ -181,7 +180,7 @@ async fn lost(receipt: Option<&Receipt>) {
 /// delivery came by was lost while it waited for its turn.
 async fn call(
     target: &Target,
-    journal: &Journal,
+    Shared { outbound, journal, .. }: &Shared,
     event: &Event,
     receipt: Option<&Receipt>,
 ) -> Option<(Outcome, Option<Duration>)> {
@@ -190,7 +189,9 @@ async fn call(
         let reason = format!("no plugin's `match` fits it in the queue `{}`", event.queue);
         return refused(Fault::Unmatched, reason);
     };
-    if event.returned >= policy::RETURNS_MAX {
+    // Rarely as many as to be worth the question how many there may be.
+    let many = event.returned >= RETURNS_ALONE;
+    if many && event.returned >= outbound.returns_max(&target.subscription.consume) {
         let times = event.returned;
         let reason =
             format!("it was under way {times} times when the host or its connection ended");

@@ -4,6 +4,7 @@
 use super::moves::Move;
 use crate::broker::{Broker, Consume, DelayedRetry, Mode, PublishError, Topology, TopologyError};
 use crate::flow::Publication;
+use crate::policy::{RETURNS_ALONE, RETURNS_MAX};
 use crate::telemetry::rarely::{Rarely, Say};
 use crate::telemetry::report;
 use std::collections::HashMap;
@@ -71,6 +72,13 @@ impl Outbound {
         let stated = DelayedRetry::is_stated(consume);
         let server = stated.then(|| self.broker.server()).flatten()?;
         DelayedRetry::of(consume, &server.features)
+    }
+
+    /// How often the queue of `consume` may take an event back before it is a dead letter uncalled:
+    /// sooner than [`RETURNS_MAX`] if the queue would drop it then.
+    pub fn returns_max(&self, consume: &Consume) -> u32 {
+        let limit = self.broker.server().map(|server| consume.delivery_limit(&server.features));
+        limit.unwrap_or(RETURNS_MAX).clamp(RETURNS_ALONE, RETURNS_MAX)
     }
 
     /// `queue` itself may hold events for as long as `delay`.

@@ -18,10 +18,13 @@ use std::time::Duration;
 /// The longest delay of a retry. RabbitMQ takes up to 2^32 ms; a day is what delay queues are for.
 pub const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the broker may take an event back unsettled before it is taken for one that ends the
-/// host. Lost connections count too, so that it must be more than there are in a bad hour; RabbitMQ 4
-/// has the same number.
-pub const RETURNS_MAX: u32 = 20;
+/// So often the broker may take an event back unsettled before it is handled like one that was there
+/// when a host ended: alone, if only for a moment. Lost connections count too.
+pub const RETURNS_ALONE: u32 = 20;
+
+/// So often it may do so before the event is taken for one that ends the host, though no host has
+/// noted that: what is noted may go with each of them. More than any bad day has lost connections.
+pub const RETURNS_MAX: u32 = 100;
 
 /// How a plugin's failed events are settled.
 #[derive(Debug, Clone, PartialEq)]

@@ -21,7 +21,7 @@ impl HostWasEnded {
     }
 }
 
-/// An event comes again that was being handled when a host ended.
+/// An event comes again that was being handled when a host ended, or has come too often.
 pub struct SuspectHandled<'a> {
     /// Where it came from.
     pub queue: &'a str,
@@ -31,6 +31,8 @@ pub struct SuspectHandled<'a> {
     pub crashes: u32,
     /// How many hosts ended while they handled it beside others.
     pub suspicions: u32,
+    /// How often the broker has counted that it took it back.
+    pub returned: u32,
     /// Nothing else is being handled for now.
     pub alone: bool,
 }
@@ -38,9 +40,15 @@ pub struct SuspectHandled<'a> {
 impl SuspectHandled<'_> {
     /// Logs it.
     pub fn emit(self) {
-        let Self { queue, message_id, crashes, suspicions, alone } = self;
+        let Self { queue, message_id, crashes, suspicions, returned, alone } = self;
         let message_id = short(message_id);
-        info!(queue, %message_id, crashes, suspicions, alone, "a host ended while it handled this event; it is handled again");
+        let text = match (crashes, suspicions) {
+            (0, 0) => {
+                "this event came back often, by lost connections or ends of hosts; it is handled"
+            }
+            _ => "a host ended while it handled this event; it is handled again",
+        };
+        info!(queue, %message_id, crashes, suspicions, returned, alone, "{text}");
     }
 }
 

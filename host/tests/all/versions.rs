@@ -190,3 +190,32 @@ async fn a_broker_that_ignores_the_delays_of_a_queue_gets_delay_queues_and_one_w
         assert_eq!(ignored(&host), 1, "{version}");
     }
 }
+
+#[tokio::test]
+async fn an_event_is_a_dead_letter_uncalled_only_where_the_queue_would_drop_it_next() {
+    // The version, the limit as stated, how often it came back, whether it is handled.
+    let table = [
+        ("3.13.7", "", 20, true),
+        ("3.13.7", "", 99, true),
+        ("3.13.7", "", 100, false),
+        ("4.2.1", "", 19, true),
+        ("4.2.1", "", 20, false),
+        ("4.2.1", "arguments = { x-delivery-limit = 50 }", 49, true),
+        ("4.2.1", "arguments = { x-delivery-limit = 50 }", 50, false),
+        ("4.2.1", "arguments = { x-delivery-limit = 5 }", 19, true),
+        ("4.2.1", "arguments = { x-delivery-limit = -1 }", 99, true),
+        ("4.2.1", "arguments = { x-delivery-limit = -1 }", 100, false),
+    ];
+    for (version, limit, returned, handled) in table {
+        let broker = FakeBroker::start(version).await;
+        let host = run(&broker, &format!("type = \"quorum\"\n{limit}")).await;
+        let consumer = broker.consumer(0).await;
+        let mut headers = FieldTable::default();
+        headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(returned));
+        consumer.deliver(1, headers, "log:hello");
+        broker.settles(&consumer, &["ack 1"]).await;
+        let class = if handled { "class=\"ok\"" } else { "class=\"crash\"" };
+        let case = format!("{version}, {limit}, {returned}");
+        assert_eq!(host.metric("wabbit_outcomes_total", &[class]).await, 1.0, "{case}");
+    }
+}

@@ -7,7 +7,7 @@ use super::{Finding, Kind, Subject};
 use crate::broker::{ConsumerTimeout, Features, Mode, Name, Queue, QueueType};
 use crate::flow::Field;
 use crate::plugin::manifest::Subscription;
-use crate::policy::{Policy, RETURNS_MAX};
+use crate::policy::{Policy, RETURNS_ALONE};
 use std::iter::repeat;
 use std::time::Duration;
 
@@ -120,17 +120,17 @@ fn delivery_limit(case: &Case<'_>) -> Option<Finding> {
         Some(stated) => u32::try_from(stated.as_integer()?).ok()?,
         None => case.features?.default_delivery_limit?,
     };
-    if limit >= RETURNS_MAX {
+    if limit >= RETURNS_ALONE {
         return None;
     }
     let problem = format!(
         "the queue `{}` drops an event that comes back {} times, by crashes or lost connections; \
-         the host makes it a dead letter at the {RETURNS_MAX}th time",
+         the host looks after it from the {RETURNS_ALONE}th time on",
         case.queue.name,
         limit.saturating_add(1)
     );
     let hint =
-        format!("state an `x-delivery-limit` of {RETURNS_MAX} or more, or {}", case.keep_them());
+        format!("state an `x-delivery-limit` of {RETURNS_ALONE} or more, or {}", case.keep_them());
     Some(case.says(Kind::Loses, problem, hint))
 }
 

@@ -2,7 +2,6 @@
 //! follows from it: plain data, no clock, no file. Next: `pages`, where it is kept.
 
 use super::identity::Identity;
-use crate::policy::RETURNS_MAX;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -22,6 +21,9 @@ const SWEEP_MS: u64 = 60 * 1000;
 /// whichever of them ends the host, the suspicions of the others stay as they are. Those that only
 /// met a host's end or two are spared the wait.
 const SUSPICIONS_APART: u32 = 3;
+
+/// How often an event may be handled beside others when a host ends, before it is taken for the cause.
+const SUSPICIONS_MAX: u32 = 20;
 
 /// What is known of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,7 +88,7 @@ impl Known {
     pub fn judge(self, attempt: u32, attempts: u32) -> Result<(), Spent> {
         let Self { crashes, suspicions, .. } = self;
         let used = crashes.saturating_add(attempt.saturating_sub(1));
-        let spent = (crashes > 0 && used >= attempts) || suspicions >= RETURNS_MAX;
+        let spent = (crashes > 0 && used >= attempts) || suspicions >= SUSPICIONS_MAX;
         if spent { Err(Spent { crashes, suspicions }) } else { Ok(()) }
     }
 }

@@ -9,6 +9,7 @@ mod identity;
 mod pages;
 
 use crate::flow::Event;
+use crate::policy::RETURNS_ALONE;
 use crate::telemetry::report;
 use book::{Book, InFlight, Known, Spent};
 use gate::{Gate, Pass};
@@ -88,7 +89,7 @@ impl Journal {
     }
 
     /// Waits until `event`, of `attempts` in all, may be handled, and notes that it is: beside
-    /// others, or alone if a host ended while it was handled.
+    /// others, or alone if a host ended while it was handled, or may have by what the broker counted.
     ///
     /// # Errors
     /// It has ended too many hosts to be handled again.
@@ -104,7 +105,7 @@ impl Journal {
             self.settled(event);
             known = Known::default();
         }
-        let pass = if known.is_suspect() {
+        let pass = if known.is_suspect() || event.returned >= RETURNS_ALONE {
             self.enter_alone(event, known).await
         } else {
             self.gate.enter().await
@@ -135,6 +136,7 @@ impl Journal {
             message_id: event.properties.message_id.as_deref().unwrap_or_default(),
             crashes,
             suspicions,
+            returned: event.returned,
             alone,
         }
         .emit();

@@ -251,8 +251,7 @@ async fn many_slow_suspects_are_alone_for_a_bounded_time_in_all() {
         (alone, after)
     };
     let bystanders = names[1..].iter().map(|name| slow(name));
-    let (culprit, bystanders) =
-        tokio::join!(slow("0"), futures_util::future::join_all(bystanders));
+    let (culprit, bystanders) = tokio::join!(slow("0"), futures_util::future::join_all(bystanders));
     assert!(culprit.0, "it waits to be alone");
     let late = bystanders.iter().map(|(_, after)| *after).max().unwrap();
     assert!(late < 3 * ALONE_MAX, "the last one began after {late:?}");

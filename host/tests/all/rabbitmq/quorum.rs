@@ -3,7 +3,9 @@
 use super::{SCRIPTED, work};
 use crate::support::process::Place;
 use crate::support::rabbit::{Vhost, body, text};
-use wabbit::policy::RETURNS_MAX;
+use lapin::options::{BasicGetOptions, BasicRejectOptions};
+use lapin::types::AMQPValue;
+use wabbit::policy::{RETURNS_ALONE, RETURNS_MAX};
 
 fn quorum(prefetch: u32) -> String {
     format!("[[subscription]]\ntype = \"quorum\"\nprefetch = {prefetch}\n{SCRIPTED}")
@@ -31,21 +33,48 @@ async fn retries_come_again() {
     assert_eq!(vhost.drain("out").await, [""; 0]);
 }
 
+/// Makes a quorum queue with these events in it, that have come back so often.
+async fn returned(vhost: &Vhost, times: u32, events: &[&str]) {
+    vhost.queue("orders", &[("x-queue-type", AMQPValue::LongString("quorum".into()))]).await;
+    for event in events {
+        vhost.publish("", "orders", event).await;
+    }
+    for _ in 0..times {
+        let mut all = Vec::new();
+        for _ in events {
+            let got = vhost.channel.basic_get("orders".into(), BasicGetOptions::default());
+            all.push(got.await.unwrap().expect("it is there"));
+        }
+        for got in all {
+            got.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
-async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter() {
+async fn an_event_that_came_back_often_is_handled() {
     let vhost = Vhost::new().await;
     vhost.queue("out", &[]).await;
+    returned(&vhost, RETURNS_ALONE + 3, &[&work(0, "often"), &work(0, "too")]).await;
+    let host = Place::new().plugin("orders", "scripted", &quorum(10)).run(&vhost.url).await;
+    assert_eq!(body(&vhost.next("out").await), "often");
+    assert_eq!(body(&vhost.next("out").await), "too");
+    host.logs(&["this event came back often", "\"returned\":23", "\"alone\":true"]).await;
+    assert_eq!(vhost.count("orders.dlq").await, 0);
+}
+
+#[tokio::test]
+async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter_without_a_journal() {
+    const KILLS: u32 = 4;
+    let vhost = Vhost::new().await;
+    vhost.queue("out", &[]).await;
+    returned(&vhost, RETURNS_MAX - KILLS, &["sleep:500000"]).await;
+    vhost.publish("", "orders", &work(0, "innocent")).await;
     let manifest = format!("{}\n[limits]\ntimeout = \"10m\"\n", quorum(1));
-    let mut place = Some(Place::new().plugin("orders", "scripted", &manifest));
-    for returned in 0..RETURNS_MAX {
-        let host =
-            place.take().unwrap_or_else(|| Place::new().plugin("orders", "scripted", &manifest));
-        let host = host.run(&vhost.url).await;
-        host.ready().await;
-        if returned == 0 {
-            vhost.publish("", "orders", "sleep:500000").await;
-            vhost.publish("", "orders", &work(0, "innocent")).await;
-        }
+    for _ in 0..KILLS {
+        // Another machine each time.
+        let place = Place::new().plugin("orders", "scripted", &manifest);
+        let host = place.run(&vhost.url).await;
         host.metric_reaches("wabbit_inflight", &["plugin=\"orders\""], 1.0).await;
         // Dropping it is `kill -9`.
     }
@@ -54,7 +83,7 @@ async fn an_event_that_ends_the_host_each_time_becomes_a_dead_letter() {
     let letter = vhost.next("orders.dlq").await;
     assert_eq!(body(&letter), "sleep:500000");
     assert_eq!(text(&letter, "x-exception-type"), "crash");
-    assert!(text(&letter, "x-exception-message").contains("20 times"), "{letter:?}");
+    assert!(text(&letter, "x-exception-message").contains("100 times"), "{letter:?}");
     assert_eq!(body(&vhost.next("out").await), "innocent");
     assert_eq!(vhost.count("orders.dlq").await, 0);
 }
