@@ -110,6 +110,18 @@ pub struct Subscription {
     pub counter: Counter,
     /// Stops intake (`basic.cancel`). What is unsettled stays so until its receipt is used.
     pub cancel: CancellationToken,
+    /// See [`Subscription::leave`].
+    leaving: CancellationToken,
+}
+
+impl Subscription {
+    /// Ends it with all that is unsettled, as when its channel closes: that goes back in one step, each
+    /// to its place, before any other consumer gets what is behind it. What was settled before is
+    /// written first; receipts have no effect from when `deliveries` is closed.
+    pub fn leave(&self) {
+        self.leaving.cancel();
+        self.cancel.cancel();
+    }
 }
 
 impl Drop for Subscription {

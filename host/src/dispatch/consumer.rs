@@ -5,6 +5,7 @@ use super::Shared;
 use super::desk::{Desk, Paused};
 use super::plan::Planned;
 use crate::broker::{Broker, Consume, Counter, DelayedRetry, State, Status, Subscription};
+use crate::flow::Field;
 use crate::policy::intake::{Appetite, Pace};
 use crate::telemetry::report;
 use arc_swap::ArcSwap;
@@ -149,6 +150,12 @@ impl Intake {
         Status::tell(&self.tell, State::Ended);
     }
 
+    /// Whether others that consume the queue are to go on exactly where this one ends.
+    fn in_order(&self) -> bool {
+        let single = self.consume.queue.arguments.get("x-single-active-consumer");
+        single == Some(&Field::Bool(true)) || self.desk.in_order()
+    }
+
     /// What was held when a connection was lost may wait in `queue` now, where nobody counts it.
     fn see_delays(&self, queue: &str) {
         match self.shared.outbound.delayed_retry(&self.consume) {
@@ -191,13 +198,18 @@ impl Intake {
                     Status::tell(&self.tell, state);
                 }
                 () = self.stop.cancelled(), if !stopping && !ending => {
-                    stopping = true;
                     self.desk.stop();
+                    stopping = self.in_order();
+                    if !stopping {
+                        ending = true;
+                        subscription.cancel.cancel();
+                    }
                 }
-                // Whoever is next must not begin before what is begun here has ended.
+                // Whoever is next must not begin before what is begun here has ended, and is to get
+                // what is not in its place.
                 () = self.desk.quiet(), if stopping && !ending => {
                     ending = true;
-                    subscription.cancel.cancel();
+                    subscription.leave();
                 }
                 () = &mut changed, if !ending => {
                     ending = true;

@@ -10,6 +10,7 @@ use crate::policy::circuit::Sign;
 use crate::policy::intake::{Action, Intake, LaneId, LaneRules, Pace, Pausing, Shelter, Ticket};
 use crate::telemetry::{self, SubscriptionMetrics, report};
 use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
@@ -21,6 +22,8 @@ pub struct Desk {
     lanes: ArcSwap<Lanes>,
     pace: watch::Sender<Pace>,
     paused: Mutex<Vec<PausedLane>>,
+    /// How many events that fit no lane are begun.
+    unmatched: AtomicUsize,
     /// An event has ended.
     ended: Notify,
 }
@@ -64,6 +67,7 @@ impl Desk {
             lanes: ArcSwap::from_pointee(Lanes { all: Vec::new(), unmatched }),
             pace: watch::Sender::default(),
             paused: Mutex::default(),
+            unmatched: AtomicUsize::new(0),
             ended: Notify::new(),
         };
         let desk = Arc::new(desk);
@@ -112,16 +116,18 @@ impl Desk {
         self.drive(|intake, _, _| intake.stop());
     }
 
-    /// Waits until no event is begun, where the order of events matters.
-    pub async fn quiet(&self) {
+    /// Whether the order of events matters.
+    pub fn in_order(&self) -> bool {
         let ordered = |lane: &Lane| lane.target.subscription.order_by.is_some();
-        if !self.lanes.load().all.iter().any(ordered) {
-            return;
-        }
+        self.lanes.load().all.iter().any(ordered)
+    }
+
+    /// Waits until no event is begun.
+    pub async fn quiet(&self) {
         loop {
             let mut ended = std::pin::pin!(self.ended.notified());
             ended.as_mut().enable();
-            if self.intake().held().1 == 0 {
+            if self.intake().held().1 == 0 && self.unmatched.load(Ordering::Acquire) == 0 {
                 return;
             }
             ended.await;
@@ -215,8 +221,11 @@ impl Desk {
     /// Handles `delivery` in a task of its own.
     fn spawn(self: &Arc<Self>, ticket: Option<Ticket>, target: Arc<Target>, delivery: Delivery) {
         let desk = self.clone();
+        if ticket.is_none() {
+            self.unmatched.fetch_add(1, Ordering::Release);
+        }
         self.shared.events.spawn(async move {
-            // Whatever becomes of this task, its place in the lane is free again.
+            // Whatever becomes of this task, its place is free again.
             let mut place = Place { desk: &desk, ticket, again: None };
             let inflight = target.metrics.inflight();
             let tell = |sign, outcome: &Outcome| match &ticket {
@@ -293,7 +302,10 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
+        let Some(ticket) = self.ticket else {
+            self.desk.unmatched.fetch_sub(1, Ordering::Release);
+            return self.desk.ended.notify_waiters();
+        };
         let again = self.again.take().map(|Again { delivery, delay }| (delivery, delay));
         self.desk.end(ticket, again);
     }

@@ -28,6 +28,8 @@ pub(super) struct Acker {
     pub(super) _tail: Arc<Tail>,
     /// The channel is lost: the broker delivers again whatever was not settled.
     pub(super) lost: CancellationToken,
+    /// The channel is to be closed with all that nobody has settled up to then.
+    pub(super) leaving: CancellationToken,
 }
 
 impl Acker {
@@ -37,7 +39,16 @@ impl Acker {
         let mut window = Window::default();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let received = self.verdicts.recv_many(&mut batch, BATCH);
+            let received = async {
+                let received = self.verdicts.recv_many(&mut batch, BATCH);
+                match self.leaving.run_until_cancelled(received).await {
+                    Some(count) => count,
+                    None => {
+                        self.verdicts.close();
+                        self.verdicts.recv_many(&mut batch, BATCH).await
+                    }
+                }
+            };
             match self.lost.run_until_cancelled(received).await {
                 Some(0) => break,
                 Some(_) => {}

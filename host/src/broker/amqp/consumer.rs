@@ -45,6 +45,8 @@ pub(super) struct Consumer {
     /// See [`super::Config::watchdog`].
     pub(super) watchdog: Duration,
     pub(super) cancel: CancellationToken,
+    /// Whether what is unsettled goes back with the channel, once it is cancelled.
+    pub(super) leaving: CancellationToken,
     pub(super) flushing: Flushing,
 }
 
@@ -134,7 +136,7 @@ impl Consumer {
             started = self.start(open, own) => started,
             () = open.lost.cancelled() => Err(String::new()),
         };
-        let live = match started {
+        let mut live = match started {
             Ok(live) => live,
             Err(_) if !open.is_up() => return (self.connection_lost().await, Duration::ZERO),
             Err(reason) => return (End::Failed(reason), Duration::ZERO),
@@ -151,13 +153,20 @@ impl Consumer {
             written: written.clone(),
             _tail: self.tail.clone(),
             lost: lost.clone(),
+            leaving: self.leaving.clone(),
         };
-        tokio::spawn(acker.run(flushing));
+        let acker = tokio::spawn(acker.run(flushing));
         let since = Instant::now();
         self.tell(State::Live { queue: live.queue.to_string() });
         let channel = live.channel.clone();
-        let end = self.forward(live, settle, written, open).await;
+        let end = self.forward(&mut live, settle, written, open).await;
         own.left = Some(Instant::now());
+        if self.leaving.is_cancelled() {
+            // What is unsettled has gone back when nothing is delivered any more.
+            let _ = acker.await;
+        }
+        // Not before: it sends a `basic.cancel`.
+        drop(live);
         if !channel.status().connected() {
             lost.cancel();
         }
@@ -218,12 +227,11 @@ impl Consumer {
 
     async fn forward(
         &self,
-        live: Live,
+        Live { channel, stream, queue }: &mut Live,
         settle: UnboundedSender<(u64, Verdict)>,
         written: Arc<AtomicU64>,
         open: &Open,
     ) -> End {
-        let Live { channel, mut stream, queue } = live;
         let tag = stream.tag();
         let source = Source { channel: channel.clone(), queue: stream.queue(), written };
         let (asked, delivered) = (self.counter.live(), self.delivered.clone());
@@ -235,7 +243,8 @@ impl Consumer {
                 biased;
                 () = &mut cancelled, if tally.is_some() => {
                     tally = None;
-                    if !stop(&channel, tag.clone()).await {
+                    // With a `basic.cancel` the next consumer would get what is behind this first.
+                    if self.leaving.is_cancelled() || !stop(channel, tag.clone()).await {
                         return End::Cancelled;
                     }
                     continue;
@@ -243,7 +252,7 @@ impl Consumer {
                 item = stream.next() => item,
                 () = &mut lost => return End::Failed("the connection was lost".to_owned()),
                 forgotten = forgotten(tally.as_mut()) => match forgotten {
-                    true => return self.stalled(&queue),
+                    true => return self.stalled(queue),
                     false => continue,
                 },
             };
@@ -256,12 +265,12 @@ impl Consumer {
             tally.iter_mut().for_each(Tally::took);
             let Ok(permit) = self.deliveries.reserve().await else {
                 // Nobody receives any more. What is here goes back with the channel.
-                stop(&channel, tag).await;
+                stop(channel, tag).await;
                 return End::Cancelled;
             };
             // The broker delivers it again on the next channel.
             if channel.status().connected() {
-                permit.send(into_delivery(delivery, &queue, &settle));
+                permit.send(into_delivery(delivery, queue, &settle));
             }
         }
     }

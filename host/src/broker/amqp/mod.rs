@@ -116,7 +116,7 @@ impl Broker for AmqpBroker {
         let held = if consume.prefetch == 0 { HELD_MAX } else { consume.prefetch.into() };
         let (sender, deliveries) = mpsc::channel(held);
         let (tell, status) = watch::channel(Status::now(State::Starting));
-        let cancel = CancellationToken::new();
+        let (cancel, leaving) = (CancellationToken::new(), CancellationToken::new());
         let (counter, tail) = Counter::new();
         let consumer = consumer::Consumer {
             link: Arc::clone(&self.consume),
@@ -128,10 +128,11 @@ impl Broker for AmqpBroker {
             delivered: Arc::default(),
             watchdog: self.watchdog,
             cancel: cancel.clone(),
+            leaving: leaving.clone(),
             flushing: self.flushing.clone(),
         };
         tokio::spawn(consumer.run());
-        Subscription { deliveries, status, counter, cancel }
+        Subscription { deliveries, status, counter, cancel, leaving }
     }
 
     fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<(), PublishError>> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a subscription waits before it tries again to consume.
@@ -23,7 +24,7 @@ pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
     let prefetch = if consume.prefetch == 0 { u16::MAX } else { consume.prefetch };
     let (to, deliveries) = mpsc::channel(prefetch.into());
     let (report, status) = watch::channel(Status::now(State::Starting));
-    let cancel = CancellationToken::new();
+    let (cancel, leaving) = (CancellationToken::new(), CancellationToken::new());
     let session = shared.session();
     let (counter, tail) = Counter::new();
     let life = Life {
@@ -33,12 +34,13 @@ pub(super) fn start(shared: Arc<Shared>, consume: Consume) -> Subscription {
         to,
         report,
         cancel: cancel.clone(),
+        leaving: leaving.clone(),
         counter: counter.clone(),
         tail,
         delivered: Arc::default(),
     };
     tokio::spawn(life.live());
-    Subscription { deliveries, status, counter, cancel }
+    Subscription { deliveries, status, counter, cancel, leaving }
 }
 
 struct Life {
@@ -48,6 +50,7 @@ struct Life {
     to: mpsc::Sender<Delivery>,
     report: watch::Sender<Status>,
     cancel: CancellationToken,
+    leaving: CancellationToken,
     counter: Counter,
     tail: Arc<Tail>,
     delivered: Arc<AtomicU64>,
@@ -63,12 +66,16 @@ impl Life {
         };
         loop {
             let reason = match self.consume() {
-                Ok((queue, consumer, lost)) => {
+                Ok(Live { queue, consumer, lost, settling }) => {
                     self.say(State::Live { queue: queue.clone() });
                     tokio::select! {
                         biased;
                         () = ended() => {
-                            self.shared.change(|core| core.cancel(&queue, consumer));
+                            if self.leaving.is_cancelled() {
+                                let _ = settling.await;
+                            } else {
+                                self.shared.change(|core| core.cancel(&queue, consumer));
+                            }
                             break;
                         }
                         never = self.count(&queue, consumer) => match never {},
@@ -103,9 +110,8 @@ impl Life {
         Status::tell(&self.report, state);
     }
 
-    /// Declares and consumes: the queue's name, the consumer's id, and what ends when the consumer
-    /// does.
-    fn consume(&self) -> Result<(String, u64, oneshot::Receiver<Infallible>), String> {
+    /// Declares and consumes.
+    fn consume(&self) -> Result<Live, String> {
         let (alive, lost) = oneshot::channel();
         let (verdicts, settled) = mpsc::unbounded_channel();
         let id = self.shared.fresh_id();
@@ -125,11 +131,21 @@ impl Life {
             session: self.session.clone(),
             queue: queue.clone(),
             consumer: id,
+            leaving: self.leaving.clone(),
             _tail: self.tail.clone(),
         };
-        tokio::spawn(settling.run(settled));
-        Ok((queue, id, lost))
+        let settling = tokio::spawn(settling.run(settled));
+        Ok(Live { queue, consumer: id, lost, settling })
     }
+}
+
+/// A consumer that was begun.
+struct Live {
+    queue: String,
+    consumer: u64,
+    /// Ends when the consumer does.
+    lost: oneshot::Receiver<Infallible>,
+    settling: JoinHandle<()>,
 }
 
 /// Carries the verdicts on one consumer's deliveries out.
@@ -138,13 +154,14 @@ struct Settling {
     session: Session,
     queue: String,
     consumer: u64,
+    leaving: CancellationToken,
     _tail: Arc<Tail>,
 }
 
 impl Settling {
-    /// Until no receipt of the consumer is left, or the session is closed.
+    /// Until no receipt of the consumer is left, or it leaves, or the session is closed.
     async fn run(self, mut verdicts: mpsc::UnboundedReceiver<(u64, Verdict)>) {
-        let Self { shared, session, queue, consumer, .. } = &self;
+        let Self { shared, session, queue, consumer, leaving, .. } = &self;
         loop {
             tokio::select! {
                 biased;
@@ -155,6 +172,7 @@ impl Settling {
                     None => return,
                 },
                 () = session.closing.cancelled() => break,
+                () = leaving.cancelled() => break,
             }
         }
         verdicts.close();

@@ -156,6 +156,29 @@ pub(super) async fn a_single_active_consumer_is_followed_by_the_next(at: Fixture
     assert_eq!(body(&next(&mut two).await), "6");
 }
 
+pub(super) async fn one_that_leaves_gives_back_all_at_once_and_in_its_place(at: Fixture) {
+    for kind in [QueueType::Classic, QueueType::Quorum] {
+        let single = [("x-single-active-consumer", Field::Bool(true))];
+        let queue = Queue { kind: Some(kind), ..at.queue_like(&format!("{kind:?}"), &single) };
+        let name = queue.name.clone();
+        at.declare(queues([queue])).await;
+        let (mut one, mut two) = (at.consume(&name, 10).await, at.consume(&name, 10).await);
+        publish(&at, &name, 30).await;
+        for expected in 1..=3 {
+            assert_eq!(take(&mut one).await, expected.to_string());
+        }
+        let held = next(&mut one).await;
+        assert_eq!(body(&held), "4");
+        one.leave();
+        reaches(&mut one, |state| (*state == State::Ended).then_some(())).await;
+        assert!(!held.receipt.settle(Verdict::Ack), "{kind:?}: it is not ours any more");
+        for expected in 4..=30 {
+            assert_eq!(take(&mut two).await, expected.to_string(), "{kind:?}");
+        }
+        at.depth(&name, (0, 0)).await;
+    }
+}
+
 pub(super) async fn a_deleted_queue_is_declared_anew_with_ensure(at: Fixture) {
     let (queue, mut subscription) = consume_as(&at, Mode::Ensure).await;
     publish(&at, &queue, 1).await;

@@ -38,6 +38,7 @@ macro_rules! conformance {
                 a_quorum_queue_counts_what_it_takes_back
                 a_quorum_queue_gives_up_at_its_delivery_limit
                 a_single_active_consumer_is_followed_by_the_next
+                one_that_leaves_gives_back_all_at_once_and_in_its_place
                 a_deleted_queue_is_declared_anew_with_ensure
                 a_deleted_queue_is_waited_for_with_verify
                 a_subscription_that_cannot_be_says_why_and_stops_no_other
