@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn an_import_without_its_grant_is_refused_with_the_line_to_add() {
+        let found = component(&["wabbit:sql/database@0.1.0"], &["handle"]);
+        let refusals = judge(&found, &Grants::default()).unwrap_err();
+        assert_eq!(refusals[0].hint(), "add to its manifest: `[grants]` `sql = [\"NAME\"]`");
+        let sql = vec!["catalogue".to_owned()].into();
+        assert!(judge(&found, &Grants { sql, ..Grants::default() }).is_ok());
+    }
+
+    #[test]
     fn a_component_without_handle_is_of_another_world() {
         let found = component(&["wasi:io/streams@0.2.6"], &["wasi:cli/run@0.2.6"]);
         let refusals = judge(&found, &Grants::default()).unwrap_err();

@@ -66,8 +66,14 @@ impl<B: Backend> Pool<B> {
         let permits = vec![self.permit(&self.permits).await?];
         while let Some(Idle { mut connection, key, since }) = self.pop() {
             let alive = since.elapsed() < TRUST || {
-                let answered = timeout(self.settings.connect, connection.ping()).await;
-                matches!(answered, Ok(Ok(())))
+                match timeout(self.settings.connect, connection.ping()).await {
+                    Ok(answered) => answered.is_ok(),
+                    Err(_) => {
+                        // The others will not answer either: no need to wait for each.
+                        self.idle().clear();
+                        false
+                    }
+                }
             };
             if alive {
                 return Ok(Held { connection, key, worn: false, permits });

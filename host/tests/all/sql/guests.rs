@@ -98,3 +98,24 @@ async fn an_event_comes_again_whatever_its_handler_makes_of_a_database_that_is_a
     host.finds_empty("out").await;
     host.finds_empty("orders.dlq").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_takes_too_long_holds_nothing_afterwards() {
+    for place in Place::all().await {
+        place.create("CREATE TABLE products (id INTEGER PRIMARY KEY, name VARCHAR(20))").await;
+        place.create("INSERT INTO products VALUES (1, 'a')").await;
+        let manifest = MANIFEST.replace("[limits]", "[limits]\ntimeout = '2s'");
+        let host = host(&place, &manifest).await;
+        let update = json!(["execute", "shop", "UPDATE products SET name = 'b'", []]);
+        let (_, never) = trouble::endless(&place);
+        let endless = json!(["query", "shop", never, [], "~out"]);
+        send(&host, &[update.clone(), endless]).await;
+        let dead = host.take("orders.dlq").await;
+        assert_eq!(header(&dead, "x-exception-type"), "timeout", "{}", place.kind());
+        // It would wait for the row, and be late itself.
+        let select = json!(["query", "shop", "SELECT name FROM products", [], "~out"]);
+        send(&host, &[select.clone(), update, select]).await;
+        assert_eq!(host.take_text("out").await, r#"[["a"]]"#, "{}", place.kind());
+        assert_eq!(host.take_text("out").await, r#"[["b"]]"#, "{}", place.kind());
+    }
+}

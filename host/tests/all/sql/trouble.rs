@@ -5,7 +5,7 @@ use std::time::Instant;
 use xtask::services::Service;
 
 /// A query that returns rows without end, and one that never returns.
-fn endless(place: &Place) -> (&'static str, &'static str) {
+pub(super) fn endless(place: &Place) -> (&'static str, &'static str) {
     match place.kind() {
         "sqlite" => (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
