@@ -45,11 +45,13 @@ impl Sqlite {
     }
 }
 
-/// Makes the file and its folder, for the user alone. What SQLite puts beside it is like it.
+/// Makes the file and its folder, for the user alone. What SQLite puts beside it is like it. A file
+/// that is there is not opened: closing it would give up the locks that this process has on it, and
+/// another process, of which SQLite thinks that it is the last one, would then delete the log.
 fn make(path: &Path) -> io::Result<()> {
     let (mut folder, mut file) = (DirBuilder::new(), OpenOptions::new());
     folder.recursive(true);
-    file.create(true).append(true);
+    file.create_new(true).append(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -59,7 +61,10 @@ fn make(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         folder.create(parent)?;
     }
-    file.open(path).map(drop)
+    match file.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
 }
 
 impl Backend for Sqlite {

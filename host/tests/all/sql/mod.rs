@@ -8,6 +8,7 @@ mod trouble;
 mod values;
 
 use crate::support::database::Database;
+use crate::support::environment;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -220,4 +221,30 @@ async fn a_file_of_sqlite_and_its_folder_are_the_users_alone() {
                     pragma_journal_mode j, pragma_synchronous s, pragma_foreign_keys f";
     let found = ask(&mut unit, settings, []).await.unwrap();
     assert_eq!(found.rows, [[text("wal"), Value::Integer(2), Value::Integer(1)]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_may_read_a_file_of_sqlite_meanwhile() {
+    let place = Place::sqlite().await;
+    place.create("CREATE TABLE products (id INTEGER PRIMARY KEY)").await;
+    let file = place.folder.path().join("deep/shop.sqlite");
+    let elsewhere = async || {
+        let read = "import sqlite3, sys\n\
+                    rows = sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM products')\n\
+                    print(*rows.fetchone())";
+        let mut python = std::process::Command::new(environment("WABBIT_TEST_PYTHON"));
+        python.arg("-c").arg(read).arg(&file);
+        let read = tokio::task::spawn_blocking(move || python.output().unwrap()).await.unwrap();
+        String::from_utf8(read.stdout).unwrap()
+    };
+    let first = place.open();
+    for n in 1..=4 {
+        // One more connection each time; the first one's locks must outlive that.
+        for database in [&place.open(), &first] {
+            let mut unit = database.begin().await.unwrap();
+            tell(&mut unit, "INSERT INTO products DEFAULT VALUES", []).await.unwrap();
+            unit.commit(None).await.unwrap();
+        }
+        assert_eq!(elsewhere().await, format!("{}\n", 2 * n));
+    }
 }
