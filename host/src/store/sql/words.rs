@@ -83,7 +83,8 @@ impl<'a> Lexer<'a> {
             if c.is_whitespace() {
                 self.at += c.len_utf8();
             } else if self.line_comment(rest) {
-                self.take(|c| c != '\n');
+                let returns = self.dialect == Dialect::Postgres;
+                self.take(|c| c != '\n' && !(returns && c == '\r'));
             } else if rest.starts_with("/*") {
                 self.comment()?;
             } else {
@@ -142,6 +143,9 @@ impl<'a> Lexer<'a> {
             }
             c if begins_name(c) => {
                 let name = self.take(in_name);
+                if name.eq_ignore_ascii_case("u") && self.rest().starts_with("&\"") {
+                    return Err("names with escapes (`U&\"…\"`) are not served");
+                }
                 if self.rest().starts_with('\'') && dialect == Dialect::Postgres {
                     // E'…' has escapes; B, X, N, U& have not.
                     self.quoted('\'', name.eq_ignore_ascii_case("e"))?;
@@ -259,6 +263,9 @@ mod tests {
             (Postgres, "SELECT $a$ ;", "! a string in dollars has no end"),
             (Postgres, r"SELECT E'\';', e'a''b', 'c\', d", "SELECT . . . . . . d"),
             (Postgres, "SELECT a ? 'b'", "SELECT a . ."),
+            (Postgres, "SELECT a -- b\r; COMMIT", "SELECT a ; COMMIT"),
+            (Sqlite, "SELECT a -- b\r; COMMIT", "SELECT a"),
+            (Postgres, "SELECT U&\"a\\005fb\"", "! names with escapes (`U&\"…\"`) are not served"),
             (Postgres, "SELECT 1e5, 0x1F, 'ä', größe", "SELECT . . . . . . größe"),
             (MySql, r#"SELECT 'a\';', "b\";" # ;"#, r#"SELECT . . <b\";>"#),
             (MySql, "SELECT 5--3, x -- y", "SELECT . . . . . x"),
