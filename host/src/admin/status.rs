@@ -53,7 +53,7 @@ fn features(features: &Features) -> Value {
 
 /// Each plugin with the digest that is served, and what is wrong with its files.
 pub async fn plugins(State(admin): State<Admin>) -> Json<Value> {
-    let plugin = |plugin: crate::dispatch::host::PluginStatus| json!({ "name": plugin.name, "digest": plugin.digest, "trouble": plugin.trouble });
+    let plugin = |it: crate::dispatch::host::PluginStatus| json!({ "name": it.name, "digest": it.digest, "trouble": it.trouble, "hint": it.hint });
     Json(admin.host.plugins().into_iter().map(plugin).collect())
 }
 

@@ -2,17 +2,20 @@
 //! for all of them.
 
 use super::grants::Grants;
+use super::http::{self, Origin, Requests};
 use super::log::{GuestLog, LogLine, Stream};
 use super::log_rate::LogRate;
 use super::outbox::Outbox;
+use super::secrets::Given;
 use super::stdio::Lines;
 use super::transaction::{Stores, Transaction, Trouble};
-use crate::flow::Publication;
+use crate::flow::{Event, Outcome, Publication};
 use crate::store::sql;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{ResourceLimiter, Result};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
 
 /// What one event may use. See the `[limits]` of a manifest.
 #[derive(Debug)]
@@ -37,9 +40,24 @@ pub struct Budget {
     pub log_line_bytes: usize,
 }
 
+/// What the guests of one version of a plugin have at hand.
+pub struct Means {
+    /// What they may do.
+    pub grants: Arc<Grants>,
+    /// Their variables, and the secrets among them.
+    pub given: Given,
+    /// The stores that they were granted.
+    pub stores: Arc<Stores>,
+    /// What sends their requests.
+    pub client: Arc<http::Client>,
+}
+
 /// The data of a guest's store.
 pub struct Guest {
+    plugin: Arc<str>,
     wasi: WasiCtx,
+    pub(super) http: WasiHttpCtx,
+    pub(super) requests: Requests,
     pub(super) resources: ResourceTable,
     pub(super) budget: Arc<Budget>,
     memory_used: usize,
@@ -52,28 +70,25 @@ pub struct Guest {
     pub(super) unavailable: Option<String>,
     pub(super) log: GuestLog,
     pub(super) outbox: Outbox,
-    pub(super) grants: Arc<Grants>,
-    stores: Arc<Stores>,
+    pub(super) means: Arc<Means>,
     pub(super) transaction: Transaction,
 }
 
 impl Guest {
-    /// A guest of `plugin`: no files, no network, no environment, no arguments.
-    pub fn new(
-        plugin: &Arc<str>,
-        grants: Arc<Grants>,
-        stores: Arc<Stores>,
-        budget: Arc<Budget>,
-    ) -> Self {
-        let log = GuestLog::new(plugin.clone(), budget.clone());
+    /// A guest of `plugin`: no files, no sockets, no environment, no arguments.
+    pub fn new(plugin: &Arc<str>, means: Arc<Means>, budget: Arc<Budget>) -> Self {
+        let log = GuestLog::new(plugin.clone(), budget.clone(), means.given.redact.clone());
         let wasi = WasiCtx::builder()
             .stdout(Lines::new(Stream::Out, log.clone()))
             .stderr(Lines::new(Stream::Err, log.clone()))
             .build();
         Self {
+            plugin: plugin.clone(),
             wasi,
+            http: WasiHttpCtx::new(),
+            requests: Requests::new(means.client.clone()),
             resources: ResourceTable::new(),
-            outbox: Outbox::new(grants.clone(), &budget),
+            outbox: Outbox::new(means.grants.clone(), &budget),
             budget,
             memory_used: 0,
             table_elements_used: 0,
@@ -81,9 +96,8 @@ impl Guest {
             ticks_left: 0,
             unavailable: None,
             log,
-            grants,
             transaction: Transaction::default(),
-            stores,
+            means,
         }
     }
 
@@ -95,7 +109,17 @@ impl Guest {
         self.unavailable = None;
         self.log.begin();
         self.outbox.clear();
-        self.transaction = Transaction::new(self.stores.clone(), trouble);
+        self.transaction = Transaction::new(self.means.stores.clone(), trouble);
+    }
+
+    /// From here on it handles `event`.
+    pub fn receive(&mut self, event: &Event) {
+        self.requests.begin(Origin::new(&self.plugin, event));
+    }
+
+    /// `outcome` without secrets in its reason.
+    pub fn redact(&self, outcome: Outcome) -> Outcome {
+        self.means.given.redact.outcome(outcome)
     }
 
     /// What was published since [`Self::begin`].
@@ -118,9 +142,11 @@ impl Guest {
         self.log.take()
     }
 
-    /// Ends what is written of a line without an end, and says how much was left out.
+    /// Ends what is written of a line without an end, and says how much was left out; requests that are
+    /// under way end, too.
     pub fn end(&mut self) {
         self.log.end();
+        self.requests.end();
     }
 }
 
@@ -165,6 +191,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     super::breaker::add_to_linker(linker)?;
     super::key_value::add_to_linker(linker)?;
+    super::http::add_to_linker(linker)?;
     super::log::add_to_linker(linker)?;
     super::outbox::add_to_linker(linker)?;
     super::sql::add_to_linker(linker)?;

@@ -1,6 +1,7 @@
 //! `wasi:logging/logging`, and the one place where all that a guest writes becomes log lines of
 //! its plugin: made printable, cut and counted.
 
+use super::redact::Redact;
 use super::{Budget, Guest};
 use crate::telemetry::{report, text::printable};
 use crate::wit::v0_1::import::wasi::logging::logging;
@@ -28,6 +29,7 @@ pub struct LogLine {
 pub struct GuestLog {
     plugin: Arc<str>,
     budget: Arc<Budget>,
+    redact: Redact,
     state: Arc<Mutex<State>>,
 }
 
@@ -56,9 +58,9 @@ impl Stream {
 }
 
 impl GuestLog {
-    /// An empty one.
-    pub fn new(plugin: Arc<str>, budget: Arc<Budget>) -> Self {
-        Self { plugin, budget, state: Arc::default() }
+    /// An empty one, without what `redact` takes out.
+    pub fn new(plugin: Arc<str>, budget: Arc<Budget>, redact: Redact) -> Self {
+        Self { plugin, budget, redact, state: Arc::default() }
     }
 
     /// Forgets what an event left behind.
@@ -97,9 +99,9 @@ impl GuestLog {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            // One byte more than fits shows `printable` that it must cut.
-            let room =
-                (self.budget.log_line_bytes + 1).saturating_sub(state.open[stream as usize].len());
+            // One byte more than fits shows `printable` that it must cut; a secret is seen whole.
+            let most = self.budget.log_line_bytes + 1 + self.redact.longest();
+            let room = most.saturating_sub(state.open[stream as usize].len());
             state.open[stream as usize].extend_from_slice(&text[..text.len().min(room)]);
             if ends {
                 let line = std::mem::take(&mut state.open[stream as usize]);
@@ -122,8 +124,9 @@ impl GuestLog {
             state.left_out += 1;
             return;
         }
-        let message = printable(message, self.budget.log_line_bytes).into_owned();
-        let context = printable(context, self.budget.log_line_bytes).into_owned();
+        let [message, context] = [message, context].map(|text| {
+            printable(&self.redact.text(text), self.budget.log_line_bytes).into_owned()
+        });
         self.tell(level, &context, &message);
         state.lines.push(LogLine { level, context, message });
     }

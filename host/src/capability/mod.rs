@@ -5,15 +5,18 @@
 mod breaker;
 pub mod grants;
 mod guest;
+pub mod http;
 mod key_value;
 mod log;
 mod log_rate;
 mod outbox;
+mod redact;
+pub mod secrets;
 mod sql;
 mod stdio;
 pub mod transaction;
 mod variables;
 
-pub use guest::{Budget, Guest, add_to_linker};
+pub use guest::{Budget, Guest, Means, add_to_linker};
 pub use log::{Level, LogLine};
 pub use log_rate::LogRate;

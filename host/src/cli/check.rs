@@ -5,6 +5,7 @@ use super::output::Output;
 use super::settings::{Global, Named, ask};
 use super::sources::{Bad, Sources};
 use crate::broker::{Broker, Difference};
+use crate::capability::grants;
 use crate::dispatch::audit::facts::{Extent, Facts};
 use crate::dispatch::audit::{Finding, Kind, findings};
 use crate::flow::Field;
@@ -35,6 +36,7 @@ Exit codes: 0 ok (warnings too), 65 a plugin that can't be loaded, 69 broker not
 /// What there is to say about one plugin.
 #[derive(Default)]
 struct Report {
+    grants: Vec<grants::Told>,
     told: Vec<Told>,
     exit: Option<Exit>,
 }
@@ -68,7 +70,10 @@ impl Check {
             }
             Some(Named::Memory) | None => Facts::default(),
         };
-        let good = loaded.good.iter().map(|plugin| (plugin.name.to_string(), Report::default()));
+        let good = loaded.good.iter().map(|plugin| {
+            let grants = plugin.manifest.grants.told();
+            (plugin.name.to_string(), Report { grants, ..Report::default() })
+        });
         let mut reports: BTreeMap<String, Report> = good.collect();
         for finding in findings(&loaded.subjects(), &facts) {
             reports.entry(finding.plugin.clone()).or_default().add(finding);
@@ -103,15 +108,24 @@ impl From<Bad> for Report {
             hint,
             differences: Vec::new(),
         };
-        Self { told: bad.problems.into_iter().map(told).collect(), exit: Some(bad.exit) }
+        let told = bad.problems.into_iter().map(told).collect();
+        Self { grants: Vec::new(), told, exit: Some(bad.exit) }
     }
 }
 
 fn text(reports: &BTreeMap<String, Report>) -> String {
     let mut lines = Vec::new();
-    for (plugin, Report { told, exit }) in reports {
+    for (plugin, Report { grants, told, exit }) in reports {
         if exit.is_none() {
             lines.push(format!("{plugin}: ok"));
+        }
+        for grants::Told { kind, granted, refused } in grants {
+            if !granted.is_empty() {
+                lines.push(format!("  {kind}: {}", granted.join(", ")));
+            }
+            if !refused.is_empty() {
+                lines.push(format!("  {kind}, asked for and not granted: {}", refused.join(", ")));
+            }
         }
         for Told { error, problem, hint, differences, .. } in told {
             let warning = if *error { "" } else { "warning: " };
@@ -137,7 +151,11 @@ fn value((plugin, report): (&String, &Report)) -> Value {
         value
     };
     let problems: Vec<_> = report.told.iter().map(problem).collect();
-    json!({ "plugin": plugin, "ok": report.exit.is_none(), "problems": problems })
+    let grants = report.grants.iter().map(|grants::Told { kind, granted, refused }| {
+        ((*kind).to_owned(), json!({ "granted": granted, "not-granted": refused }))
+    });
+    let grants: serde_json::Map<_, _> = grants.collect();
+    json!({ "plugin": plugin, "ok": report.exit.is_none(), "grants": grants, "problems": problems })
 }
 
 /// `setting` with both sides; null where nothing is stated, or there.

@@ -5,10 +5,12 @@ use super::output::Format;
 use crate::broker::amqp::{self, AmqpBroker};
 use crate::broker::memory::MemoryBroker;
 use crate::broker::{Broker, TopologyError};
+use crate::capability::http::Tls;
+use crate::capability::secrets::Secrets;
 use crate::config::{AdminConfig, BrokerConfig, Config, ConfigError};
-use crate::plugin::Loader;
 use crate::plugin::catalogue::Layers;
 use crate::plugin::engine::EngineLimits;
+use crate::plugin::{Loader, Outside};
 use crate::store::Registry;
 use crate::telemetry::log;
 use std::net::SocketAddr;
@@ -64,11 +66,16 @@ impl Global {
 /// Loads plugins as the configuration says.
 ///
 /// # Errors
-/// With [`Exit::Failed`] if the machine does not have what the engine needs.
+/// With [`Exit::Failed`] if the machine does not have what the engine needs, with [`Exit::Mismatch`]
+/// for certificates that can't be used.
 pub fn loader(config: &Config) -> Result<Loader, Failure> {
     let limits = EngineLimits { instances: config.limits.instances, memory: config.limits.memory };
-    let stores = Registry::new(config.stores.clone(), &config.data);
-    Loader::new(limits, Some(&config.cache.join("compiled")), Arc::new(stores))
+    let stores = Arc::new(Registry::new(config.stores.clone(), &config.data));
+    let tls = Tls::new(config.http_ca.as_deref());
+    let tls = tls.map_err(|error| Failure::new(Exit::Mismatch, error))?;
+    let outside = Outside { secrets: Arc::new(Secrets::new(config.secrets.clone())), tls };
+    Loader::new(limits, Some(&config.cache.join("compiled")), stores)
+        .map(|loader| loader.reaching(outside))
         .map_err(|error| Failure::say(Exit::Failed, format!("can't start the engine: {error:#}")))
 }
 

@@ -10,6 +10,7 @@ mod tests;
 
 pub use tables::{AdminConfig, BrokerConfig, HostLimits, LogConfig, PluginsConfig, TlsConfig};
 
+use crate::capability::secrets::Source;
 use crate::plugin::manifest::written::{Env, Place, Problems, Report, Section, Table};
 use crate::store::Location;
 use std::collections::BTreeMap;
@@ -40,6 +41,10 @@ pub struct Config {
     pub stores: BTreeMap<String, Location>,
     /// `dir` of `[data]`, where embedded stores are: as lasting as what plugins keep there.
     pub data: PathBuf,
+    /// `ca` of `[http]`: a PEM file of certificates that requests trust besides the system's.
+    pub http_ca: Option<PathBuf>,
+    /// `[secrets.NAME]`, by name: where each is.
+    pub secrets: BTreeMap<String, Source>,
     /// `dir` of `[cache]`, where compiled code and what is being handled are kept: private to the
     /// user.
     pub cache: PathBuf,
@@ -97,7 +102,6 @@ impl Config {
     }
 
     fn tables(root: &Section<'_>, env: &BTreeMap<String, String>, report: &Report) -> Self {
-        root.unsupported("secrets");
         let limits = root.table("limits", HostLimits::read);
         let mut broker = root.table("broker", BrokerConfig::read);
         if broker.urls.is_empty() {
@@ -109,6 +113,8 @@ impl Config {
             plugins: root.table("plugins", |section| PluginsConfig::read(section, &limits, report)),
             admin: root.table("admin", AdminConfig::read),
             log: root.table("log", LogConfig::read),
+            http_ca: root.table("http", |http| http.filled("ca")).map(PathBuf::from),
+            secrets: root.table("secrets", |secrets| tables::secrets(secrets, report)),
             limits,
             stores: root.table("stores", stores::read),
             data: root

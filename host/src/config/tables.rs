@@ -1,5 +1,6 @@
 //! The tables of the host's configuration: what each holds, its defaults and its rules.
 
+use crate::capability::secrets::Source;
 use crate::plugin::limits::MEMORY_MIN;
 use crate::plugin::manifest::check_layer;
 use crate::plugin::manifest::written::{Place, Report, Section, Table};
@@ -154,6 +155,32 @@ impl AdminConfig {
             _ => Ok(()),
         }
     }
+}
+
+/// `[secrets.NAME]`, by name.
+pub(super) fn secrets(secrets: &Section<'_>, report: &Report) -> BTreeMap<String, Source> {
+    let mut sources = BTreeMap::new();
+    for (name, at, table) in secrets.other_tables() {
+        let path = format!("secrets.{name}");
+        let source = Section::read((&path, at.clone(), table), None, report, |secret| {
+            match (secret.filled("env"), secret.filled("file")) {
+                (Some(env), None) => Some(Source::Env(env)),
+                (None, Some(file)) => Some(Source::File(file.into())),
+                (Some(_), Some(_)) => {
+                    secret.wrong("env", "and `file` exclude each other");
+                    None
+                }
+                (None, None) => {
+                    let message = format!("`[{path}]` must say where the secret is");
+                    let hint = "give `env`, a variable's name, or `file`, a path".to_owned();
+                    secret.problem(at.clone(), message, Some(hint));
+                    None
+                }
+            }
+        });
+        sources.extend(source.map(|source| (name.to_owned(), source)));
+    }
+    sources
 }
 
 /// `[log]`

@@ -69,6 +69,12 @@ fn every_key_of_a_full_configuration_is_read() {
         shutdown-grace = "1m"
         [cache]
         dir = "/var/cache/wabbit"
+        [http]
+        ca = "/etc/ca.pem"
+        [secrets.api-key]
+        env = "API_KEY"
+        [secrets.password]
+        file = "/run/secrets/password"
     "#;
     let config = read(text, &[]).unwrap();
     assert_eq!(config.broker.urls, ["amqps://a", "amqps://b"]);
@@ -79,6 +85,9 @@ fn every_key_of_a_full_configuration_is_read() {
     assert_eq!(config.log.format, Format::Json);
     assert_eq!(config.limits.shutdown_grace, Duration::from_secs(60));
     assert_eq!(config.cache, Path::new("/var/cache/wabbit"));
+    assert_eq!(config.http_ca, Some("/etc/ca.pem".into()));
+    assert_eq!(config.secrets["api-key"], Source::Env("API_KEY".into()));
+    assert_eq!(config.secrets["password"], Source::File("/run/secrets/password".into()));
     assert!(config.plugins.defaults.table("retry").is_some());
     assert!(config.plugins.overrides["orders"].table("limits").is_some());
 }
@@ -243,9 +252,16 @@ fn mistakes_in_other_tables_are_named_with_their_place() {
             "#:2:8: `[broker] urls` must be an array, is a string\nhint: write `[\"…\"]`",
         ),
         (
-            "[secrets.key]\nenv = 'A'",
-            "#:1:2: `[secrets]` is not supported yet by this version\nhint: leave it out",
+            "[secrets.key]\nevn = 'A'",
+            "#:1:10: `[secrets.key]` must say where the secret is\n\
+          hint: give `env`, a variable's name, or `file`, a path\n\
+          #:2:1: unknown key `evn` in `[secrets.key]`\nhint: did you mean `env`?",
         ),
+        (
+            "[secrets.key]\nenv = 'A'\nfile = 'b'",
+            "#:2:7: `[secrets.key] env` and `file` exclude each other",
+        ),
+        ("[secrets]\nkey = 'A'", "#:2:1: unknown key `key` in `[secrets]`"),
         (
             "[admin]\naddress = '0.0.0.0:9464'",
             "#:2:11: `[admin] address` is open to other machines and needs a `token`, \
@@ -275,6 +291,7 @@ fn mistakes_in_the_environment_name_the_variable() {
           `WABBIT_ADMIN_TOKEN`, `WABBIT_BROKER_HEARTBEAT`, `WABBIT_BROKER_PREFETCH_DEFAULT`, \
           `WABBIT_BROKER_TLS_CA`, `WABBIT_BROKER_TLS_CERTIFICATE`, `WABBIT_BROKER_TLS_KEY`, \
           `WABBIT_BROKER_URL`, `WABBIT_BROKER_URLS`, `WABBIT_CACHE_DIR`, `WABBIT_DATA_DIR`, \
+          `WABBIT_HTTP_CA`, \
           `WABBIT_LIMITS_COMPONENT`, `WABBIT_LIMITS_INSTANCES`, `WABBIT_LIMITS_MEMORY`, \
           `WABBIT_LIMITS_SHUTDOWN_GRACE`, `WABBIT_LOG_FORMAT`, `WABBIT_LOG_LEVEL`, \
           `WABBIT_PLUGINS_DIR`, `WABBIT_PLUGINS_WATCH`",

@@ -57,6 +57,8 @@ pub struct PluginStatus {
     pub digest: Option<String>,
     /// What is wrong with the files as they are now.
     pub trouble: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// Files that are being loaded.
@@ -224,6 +226,7 @@ impl Host {
             name: name.clone(),
             digest: good.get(name).map(|plugin| plugin.digest.clone()),
             trouble: troubles.get(name).map(Trouble::to_string),
+            hint: troubles.get(name).and_then(Trouble::hint),
         };
         names.into_iter().map(status).collect()
     }
@@ -341,6 +344,12 @@ fn admit(state: &mut HostState, plugin: Arc<Plugin>, began: Instant) {
         // The other plugin has the queue.
         state.claims.remove(&name);
         return refuse(state, name, Trouble::Conflict(conflict.to_string(), Some(hint)));
+    }
+    if let Some(old) = state.catalogue.good.get(&name) {
+        let more = plugin.manifest.grants.beyond(&old.manifest.grants);
+        if !more.is_empty() {
+            return refuse(state, name.clone(), Trouble::More { plugin: name, more });
+        }
     }
     let (digest, elapsed) = (&plugin.digest, began.elapsed());
     match state.catalogue.good.get(&name) {

@@ -28,12 +28,6 @@ pub enum Refusal {
         /// The line to add.
         line: &'static str,
     },
-    /// An import belongs to a capability that this version of the host does not have yet.
-    #[error("it imports `{import}`, which is not supported yet")]
-    NotSupportedYet {
-        /// The import.
-        import: String,
-    },
     /// An import that no host of this kind has.
     #[error("it imports `{import}`, which this host does not have")]
     Unknown {
@@ -51,7 +45,7 @@ impl Refusal {
             }
             Self::UnknownVersion { .. } => "build it with the WIT of this host (wit/)".to_owned(),
             Self::NotGranted { line, .. } => format!("add to its manifest: `[grants]` {line}"),
-            Self::NotSupportedYet { .. } | Self::Unknown { .. } => {
+            Self::Unknown { .. } => {
                 "build it without this import; `wabbit inspect` lists what it imports".to_owned()
             }
         }
@@ -80,7 +74,7 @@ pub fn judge(found: &Inspection, grants: &Grants) -> Result<(), Vec<Refusal>> {
 
 fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
-    let (package, _) = interface.split_once('/').unwrap_or((interface, ""));
+    let (package, name) = interface.split_once('/').unwrap_or((interface, ""));
     let import = import.to_owned();
     match package {
         "wabbit:handler" if !version.starts_with("0.1.") => {
@@ -111,7 +105,14 @@ fn refuse(import: &str, grants: &Grants) -> Option<Refusal> {
             Some(Refusal::NotGranted { import, line })
         }
         "wasi:keyvalue" => None,
-        "wasi:http" => Some(Refusal::NotSupportedYet { import }),
+        // JavaScript's engine imports it, whether a handler sends requests or not. Without a grant
+        // each request is refused.
+        "wasi:http"
+            if matches!(name, "types" | "outgoing-handler") && version.starts_with("0.2.") =>
+        {
+            None
+        }
+        "wasi:http" => Some(Refusal::Unknown { import }),
         _ => {
             let inert = package.strip_prefix("wasi:").is_some_and(|name| INERT.contains(&name));
             (!inert || !version.starts_with("0.2.")).then_some(Refusal::Unknown { import })
@@ -145,10 +146,13 @@ mod tests {
             ("wasi:sockets/tcp@0.2.9", ""),
             ("wasi:filesystem/types@0.2.6", ""),
             ("wasi:filesystem/types@0.3.0", "does not have"),
-            ("wasi:http/outgoing-handler@0.2.3", "not supported yet"),
             ("wasi:keyvalue/store@0.2.0-draft", "needs a grant"),
             ("wasi:keyvalue/atomics@0.2.0-draft2", "needs a grant"),
             ("wasi:keyvalue/store@0.2.0-draft3", "does not have"),
+            ("wasi:http/types@0.2.3", ""),
+            ("wasi:http/outgoing-handler@0.2.3", ""),
+            ("wasi:http/outgoing-handler@0.3.0", "does not have"),
+            ("wasi:http/incoming-handler@0.2.3", "does not have"),
             ("acme:robots/arm@1.0.0", "does not have"),
             ("robots", "does not have"),
         ];

@@ -5,6 +5,7 @@ use super::load::{LoadError, Loader, Plugin};
 use super::manifest::written::{Problem, Table};
 use super::manifest::{Manifest, ManifestError, Rules};
 use super::watch::{Files, Found, WatchError};
+use crate::capability::grants::More;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +62,19 @@ pub enum Trouble {
     /// It does not go with another plugin, or with what runs.
     #[error("{0}")]
     Conflict(String, Option<String>),
+    /// It asks for more than the version that runs has.
+    #[error("it asks for more than the version that runs: {}", told(.more))]
+    More {
+        /// Its name.
+        plugin: String,
+        /// What is new.
+        more: Vec<More>,
+    },
+}
+
+fn told(more: &[More]) -> String {
+    let told = more.iter().map(|more| format!("{} {}", more.kind, more.entries.join(", ")));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 impl Trouble {
@@ -82,6 +96,14 @@ impl Trouble {
             Self::Manifest(_) => None,
             Self::Component { error, .. } => error.hint(),
             Self::Conflict(_, hint) => hint.clone(),
+            Self::More { plugin, more } => {
+                let lines: Vec<_> = more.iter().map(|more| format!("`{}`", more.line)).collect();
+                let lines = lines.join(", ");
+                Some(format!(
+                    "to allow it, add to the host's configuration, in `[plugins.{plugin}.grants]`: \
+                     {lines}; then start the host again"
+                ))
+            }
         }
     }
 }

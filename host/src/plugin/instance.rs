@@ -3,9 +3,8 @@
 
 use super::engine::TICK;
 use super::limits::{Instance, Limits};
-use crate::capability::grants::Grants;
-use crate::capability::transaction::{Stores, Transaction, Trouble};
-use crate::capability::{Budget, Guest, LogLine, LogRate};
+use crate::capability::transaction::{Transaction, Trouble};
+use crate::capability::{Budget, Guest, LogLine, LogRate, Means};
 use crate::flow::{Event, Fault, Outcome};
 use crate::store::key_value;
 use crate::telemetry::report;
@@ -52,8 +51,7 @@ pub struct Instances {
     pre: export::HandlerPre<Guest>,
     limits: Limits,
     budget: Arc<Budget>,
-    grants: Arc<Grants>,
-    stores: Arc<Stores>,
+    means: Arc<Means>,
     idle: Arc<Idle>,
     spares: Spares,
 }
@@ -126,7 +124,7 @@ impl Instances {
         plugin: Arc<str>,
         pre: export::HandlerPre<Guest>,
         limits: Limits,
-        (grants, stores): (Arc<Grants>, Arc<Stores>),
+        means: Arc<Means>,
         spares: Spares,
     ) -> Self {
         let budget = Arc::new(Budget {
@@ -142,7 +140,7 @@ impl Instances {
         });
         let idle = Arc::<Idle>::default();
         spares.join(&idle);
-        Self { plugin, pre, limits, budget, grants, stores, idle, spares }
+        Self { plugin, pre, limits, budget, means, idle, spares }
     }
 
     /// Makes one instance, to see that it can be made, and keeps it if instances are reused.
@@ -225,6 +223,7 @@ impl Instances {
                 }
             }
         };
+        warm.store.data_mut().receive(event);
         let lowered = Lowered::new(event);
         let nested = lowered.nested();
         let called = warm.handler.call_handle(&mut warm.store, lowered.event(&nested)).await;
@@ -233,7 +232,10 @@ impl Instances {
         let (log, transaction) = (guest.take_log(), guest.take_transaction());
         let outcome = match called {
             Ok(Ok(())) => Outcome::Ok(guest.take_publications()),
-            Ok(Err(failure)) => v0_1::failure(failure, guest.take_unavailable()),
+            Ok(Err(failure)) => {
+                let unavailable = guest.take_unavailable();
+                guest.redact(v0_1::failure(failure, unavailable))
+            }
             // The store goes with the trap: it is never used again.
             Err(error) => {
                 let outcome = self.judge(&error, &warm.store);
@@ -246,8 +248,7 @@ impl Instances {
     }
 
     fn store(&self, trouble: Trouble) -> Store<Guest> {
-        let (grants, stores) = (self.grants.clone(), self.stores.clone());
-        let guest = Guest::new(&self.plugin, grants, stores, self.budget.clone());
+        let guest = Guest::new(&self.plugin, self.means.clone(), self.budget.clone());
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(|guest| guest);
         let copied = self.limits.publication_bytes.max(key_value::BYTES_MAX);

@@ -2,6 +2,7 @@
 //! [`super::manifest`], which the limits are part of.
 
 use super::manifest::written::{Section, bytes};
+use crate::capability::http;
 use crate::store::sql;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Limits {
     pub log_rate: u32,
     /// Bytes of one log line.
     pub log_line_bytes: usize,
+    /// HTTP requests.
+    pub http: http::Limits,
 }
 
 /// Whether an instance handles more than one event.
@@ -70,6 +73,7 @@ impl Default for Limits {
             log_lines: 1000,
             log_rate: 1000,
             log_line_bytes: 8 << 10,
+            http: http::Limits::default(),
         }
     }
 }
@@ -115,6 +119,22 @@ impl Limits {
             log_lines: limits.integer("log-lines", 0..=1_000_000).unwrap_or(base.log_lines),
             log_rate: limits.integer("log-rate", 0..=1_000_000).unwrap_or(base.log_rate),
             log_line_bytes: limits.size("log-line-bytes", 64..=MIB).unwrap_or(base.log_line_bytes),
+            http: Self::read_http(limits, &base.http),
+        }
+    }
+
+    fn read_http(limits: &Section<'_>, base: &http::Limits) -> http::Limits {
+        http::Limits {
+            requests: limits.integer("http-requests", 0..=100_000).unwrap_or(base.requests),
+            concurrency: limits
+                .integer::<u32>("http-concurrency", 1..=100_000)
+                .map_or(base.concurrency, |most| most as usize),
+            request_body: limits
+                .size("http-request-body", 0..=512 * MIB)
+                .unwrap_or(base.request_body),
+            response_body: limits
+                .size("http-response-body", 0..=512 * MIB)
+                .unwrap_or(base.response_body),
         }
     }
 
@@ -136,6 +156,7 @@ impl Limits {
             log_lines: self.log_lines.min(other.log_lines),
             log_rate: self.log_rate.min(other.log_rate),
             log_line_bytes: self.log_line_bytes.min(other.log_line_bytes),
+            http: self.http.min(&other.http),
         }
     }
 }

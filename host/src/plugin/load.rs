@@ -8,8 +8,10 @@ use super::engine::{EngineLimits, engine};
 use super::inspect::{NotAComponent, inspect};
 use super::instance::{Called, Instances, Spares};
 use super::manifest::Manifest;
+use crate::capability::http::{Client, Tls};
+use crate::capability::secrets::{SecretError, Secrets};
 use crate::capability::transaction::Stores;
-use crate::capability::{self, Guest};
+use crate::capability::{self, Guest, Means};
 use crate::flow::Event;
 use crate::store::{OpenError, Registry};
 use crate::wit::v0_1::export::HandlerPre;
@@ -68,6 +70,9 @@ pub enum LoadError {
     /// Its own start-up code failed, or it needs more than its limits.
     #[error("it can't be started: {0}")]
     Start(String),
+    /// A secret that it was granted is not there.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 fn list(refusals: &[Refusal]) -> String {
@@ -87,6 +92,7 @@ impl LoadError {
             Self::Interface(_) => Some("build it with the WIT of this host (wit/)".to_owned()),
             Self::Start(_) => Some("see `[limits]` of its manifest, and its log".to_owned()),
             Self::Store(error) => Some(error.hint().to_owned()),
+            Self::Secret(error) => Some(error.hint.clone()),
             Self::Compile(_) => None,
         }
     }
@@ -99,6 +105,16 @@ pub struct Loader {
     linker: Arc<Linker<Guest>>,
     spares: Spares,
     stores: Arc<Registry>,
+    outside: Outside,
+}
+
+/// What plugins may be granted of what is outside.
+#[derive(Clone, Default)]
+pub struct Outside {
+    /// Those that variables may be.
+    pub secrets: Arc<Secrets>,
+    /// Whom requests trust.
+    pub tls: Tls,
 }
 
 impl Loader {
@@ -116,13 +132,20 @@ impl Loader {
         let mut linker = Linker::new(&engine);
         capability::add_to_linker(&mut linker)?;
         let compiler = Compiler::new(engine, cache);
-        Ok(Self { compiler, linker: Arc::new(linker), spares: Spares::default(), stores })
+        let (spares, outside) = (Spares::default(), Outside::default());
+        Ok(Self { compiler, linker: Arc::new(linker), spares, stores, outside })
     }
 
     /// The same engine, with other stores.
     #[must_use]
     pub fn with_stores(self, stores: Arc<Registry>) -> Self {
         Self { stores, ..self }
+    }
+
+    /// The same engine; what is loaded may be granted what is `outside`.
+    #[must_use]
+    pub fn reaching(self, outside: Outside) -> Self {
+        Self { outside, ..self }
     }
 
     /// The stores that it gives to plugins.
@@ -143,19 +166,34 @@ impl Loader {
     ) -> Result<Plugin, LoadError> {
         let found = inspect(&bytes)?;
         abi::judge(&found, &manifest.grants).map_err(LoadError::Refused)?;
+        let name: Arc<str> = name.into();
         let stores = Stores::open(&self.stores, &manifest.grants, manifest.dedupe.is_some())?;
         let stores = Arc::new(stores);
+        let means = self.means(&name, &manifest, stores.clone())?;
         let component = self.compiler.component(bytes, &digest).await;
         let component = component.map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let pre = self.linker.instantiate_pre(&component);
         let pre = pre.and_then(HandlerPre::new);
         let pre = pre.map_err(|error| LoadError::Interface(format!("{error:#}")))?;
-        let name: Arc<str> = name.into();
-        let grants = Arc::new(manifest.grants.clone());
         let (limits, spares) = (manifest.limits.clone(), self.spares.clone());
-        let instances = Instances::new(name.clone(), pre, limits, (grants, stores.clone()), spares);
+        let instances = Instances::new(name.clone(), pre, limits, Arc::new(means), spares);
         let probed = instances.probe().await;
         probed.map_err(|outcome| LoadError::Start(outcome.reason().to_owned()))?;
         Ok(Plugin { name, digest, manifest, stores, instances })
+    }
+
+    /// What the guests of `plugin` have at hand.
+    fn means(
+        &self,
+        plugin: &Arc<str>,
+        manifest: &Manifest,
+        stores: Arc<Stores>,
+    ) -> Result<Means, LoadError> {
+        let grants = Arc::new(manifest.grants.clone());
+        let given = self.outside.secrets.given(plugin, &grants)?;
+        let secrets = (given.placeholders.clone(), given.redact.clone());
+        let limits = &manifest.limits.http;
+        let client = Client::new(plugin, &grants, secrets, limits, &self.outside.tls);
+        Ok(Means { grants, given, stores, client: Arc::new(client) })
     }
 }

@@ -15,4 +15,4 @@ pub mod watch;
 
 pub use compile::private_folder;
 pub use instance::Called;
-pub use load::{LoadError, Loader, Plugin};
+pub use load::{LoadError, Loader, Outside, Plugin};

@@ -85,3 +85,48 @@ impl GuestLogCut<'_> {
         }
     }
 }
+
+/// A request of a guest was not sent: its grants do not allow it.
+pub struct HttpDenied<'a> {
+    /// Its name.
+    pub plugin: &'a str,
+    /// Where it was to go.
+    pub target: &'a str,
+    /// What refused it.
+    pub rule: &'a str,
+    /// What a person can do about it.
+    pub hint: Option<&'a str>,
+}
+
+impl HttpDenied<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { plugin, target, rule, hint } = self;
+        let (what, plugin, queue) = (What::HttpDenied, plugin.to_owned(), String::new());
+        let (target, rule) = (short(target), reason(rule));
+        let kind = Kind { what, plugin: plugin.clone(), queue, class: "" };
+        if trouble::happened(kind) {
+            warn!(plugin, hint, "a request to `{target}` was refused: {rule}");
+        } else {
+            debug!(plugin, hint, "a request to `{target}` was refused: {rule}");
+        }
+    }
+}
+
+/// A request of a guest has no answer.
+pub struct HttpFailed<'a> {
+    /// Its name.
+    pub plugin: &'a str,
+    /// Where it was to go.
+    pub target: &'a str,
+    /// Why.
+    pub cause: &'a str,
+}
+
+impl HttpFailed<'_> {
+    /// Logs it.
+    pub fn emit(self) {
+        let Self { plugin, target, cause } = self;
+        debug!(plugin, "a request to `{}` failed: {}", short(target), reason(cause));
+    }
+}

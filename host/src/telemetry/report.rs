@@ -10,7 +10,7 @@ pub use super::connection::{
 };
 pub use super::consumer::{ConsumerDown, ConsumerStalled, ConsumerUp, DelayedRetryIgnored, Gap};
 pub use super::crash::{HostWasEnded, JournalUnusable, SuspectHandled};
-pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped};
+pub use super::guest::{GuestLog, GuestLogCut, GuestTrapped, HttpDenied, HttpFailed};
 pub use super::moves::{HeaderCut, MoveArrived, MoveFailed, Resent};
 pub use super::plugin::{
     PluginAbsent, PluginFinding, PluginLoaded, PluginRefused, PluginReloaded, PluginRemoved,

@@ -32,6 +32,7 @@ pub(super) enum What {
     Dropped,
     HeaderLost,
     LogCut,
+    HttpDenied,
 }
 
 /// Those of this process, as its metrics are: a reload is no news about them.
@@ -88,6 +89,7 @@ impl What {
             What::Dropped => "more events were dropped after failing",
             What::HeaderLost => "more dead letters left a header behind",
             What::LogCut => "more logs were cut",
+            What::HttpDenied => "more requests were refused",
         }
     }
 
@@ -98,6 +100,7 @@ impl What {
             What::Dropped => "no events are dropped after failing any more",
             What::HeaderLost => "no dead letters leave a header behind any more",
             What::LogCut => "no logs are cut any more",
+            What::HttpDenied => "no requests are refused any more",
         }
     }
 }

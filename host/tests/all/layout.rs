@@ -20,13 +20,15 @@ const FLOW: [&str; 12] = [
 ];
 
 /// What only some rooms may name.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("lapin::", &["broker/amqp/"]),
     ("wasmtime::", &["wit/", "capability/", "plugin/"]),
     ("wasmtime_wasi::", &["capability/", "plugin/instance.rs"]),
     ("sqlx::", &["store/sql/"]),
     ("redb::", &["store/key_value/embedded"]),
     ("redis::", &["store/key_value/redis"]),
+    ("wasmtime_wasi_http::", &["capability/guest.rs", "capability/http/"]),
+    ("hyper::", &["capability/http/"]),
     ("notify::", &["plugin/watch/"]),
     ("axum::", &["admin/"]),
     ("clap::", &["cli/"]),

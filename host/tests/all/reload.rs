@@ -261,9 +261,9 @@ async fn under_load_nothing_is_lost_and_every_effect_is_by_an_active_version() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_ends_with_the_version_that_it_began_with() {
-    let host = TestHost::new().queue("out").plugin("orders", guest("noop"), "").start().await;
+    let host = TestHost::new().queue("out");
+    let host = host.plugin("orders", guest("noop"), &granted("")).start().await;
     let change_to = async |name: &str| {
-        host.put_manifest("orders", &granted(""));
         host.put("orders", guest(name));
         host.serves("orders", guest(name)).await;
     };

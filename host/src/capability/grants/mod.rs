@@ -16,6 +16,7 @@ pub use publish::{GrantError, PublishGrant};
 pub use target::{Denied, Host, Scheme, Target};
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 /// What a plugin was granted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -59,6 +60,24 @@ impl Grants {
         self.publish.allows(|grant| grant.allows(exchange, key))
     }
 
+    /// Each kind of which something is asked for, as it is written, with what is granted and what is
+    /// not. Of variables only the names are told, since a text may be one that nobody should see.
+    pub fn told(&self) -> Vec<Told> {
+        let variables = self.variables.iter().map(|(name, variable)| match variable {
+            Variable::Text(_) => name.clone(),
+            Variable::Secret(grant) => format!("{name} = {}", grant.toml()),
+        });
+        let mut told = vec![
+            Told::of("publish", &self.publish),
+            Told::of("allowed-outbound-hosts", &self.hosts),
+            Told::of("key-value", &self.key_value),
+            Told::of("sql", &self.sql),
+            Told { kind: "variables", granted: variables.collect(), refused: Vec::new() },
+        ];
+        told.retain(|it| !it.granted.is_empty() || !it.refused.is_empty());
+        told
+    }
+
     /// What is granted by both. Variables take the values that `by` has for them.
     #[must_use]
     pub fn narrow(&self, by: &Narrowing) -> Grants {
@@ -76,6 +95,24 @@ impl Grants {
             variables,
             named: self.named.clone(),
         }
+    }
+}
+
+/// One kind of grants, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// As it is written.
+    pub kind: &'static str,
+    /// What is in effect.
+    pub granted: Vec<String>,
+    /// What is asked for, and not given by the host's configuration.
+    pub refused: Vec<String>,
+}
+
+impl Told {
+    fn of<T: Scope + Display>(kind: &'static str, list: &Granted<T>) -> Self {
+        let texts = |list: Vec<T>| list.iter().map(T::to_string).collect();
+        Self { kind, granted: texts(list.effective()), refused: texts(list.refused()) }
     }
 }
 

@@ -54,7 +54,7 @@ async fn programs_get_json() {
     assert_eq!(found.code, 65);
     let mut plugins = found.json().as_array().unwrap().clone();
     plugins.sort_by_key(|plugin| plugin["plugin"].to_string());
-    assert_eq!(plugins[0], json!({ "plugin": "fine", "ok": true, "problems": [] }));
+    assert_eq!(plugins[0], json!({ "plugin": "fine", "ok": true, "grants": {}, "problems": [] }));
     assert_eq!((&plugins[1]["plugin"], &plugins[1]["ok"]), (&json!("typos"), &json!(false)));
     assert_eq!(
         plugins[1]["problems"][0],
@@ -167,7 +167,10 @@ async fn a_permission_that_is_lacking_is_named_and_nothing_is_created() {
         assert!(!found.stdout.contains("ok"), "{found:#?}");
     }
     vhost.allow(&user.name, [all; 3]).await;
-    assert_eq!(place.wabbit(&["check", "--broker", &url]).await.works(), "orders: ok\n");
+    assert_eq!(
+        place.wabbit(&["check", "--broker", &url]).await.works(),
+        "orders: ok\n  publish: bills:#\n"
+    );
     assert_eq!(vhost.queues().await.len(), 0);
     vhost.allow(&user.name, ["^$", all, all]).await;
     // What is there and needs no declaring needs no permission for it.

@@ -10,7 +10,7 @@ async fn a_configuration_that_is_wrong_is_named_with_line_and_column() {
         ("[broker]\nhartbeat = \"5s\"\n", "hint: did you mean `heartbeat`?"),
         ("[broker]\nurl = \"amqp://${NOPE}\"\n", "2:7: the environment variable `NOPE` is not set"),
         ("[plugins.a.retry]\nattempts = 0\n", "wabbit.toml:2:12"),
-        ("[secrets.KEY]\nenv = \"KEY\"\n", "not supported yet"),
+        ("[secrets.KEY]\nenvv = \"KEY\"\n", "2:1: unknown key `envv` in `[secrets.KEY]`"),
         ("[admin]\naddress = \"0.0.0.0:9464\"\n", "is open to other machines and needs a `token`"),
         ("[broker.tls]\ncertificate = \"a.pem\"\n", "needs its private key"),
         ("", "no broker is named"),

@@ -1,5 +1,5 @@
 //! A guest that looks around: nothing of the machine is there, and the broker's password is nowhere
-//! that a guest, a log or a page could give it away.
+//! that a guest, a log or a page could give it away. Nor is a secret that a guest has and tells.
 
 use super::report::Report;
 use crate::support::process::{Place, Wabbit, eventually};
@@ -19,8 +19,16 @@ async fn a_guest_that_looks_around() {
     let user = User::new().await;
     vhost.allow(&user.name, [".*"; 3]).await;
     vhost.queue("effects", &[]).await;
+    let secret = format!("secret-{:016x}", fastrand::u64(..));
     // As in a container: in the environment of the host, which a guest must not see.
     let mut host = Place::new()
+        .env("THE_KEY", &secret)
+        .file("wabbit.toml", "[secrets.KEY]\nenv = \"THE_KEY\"\n")
+        .plugin(
+            "calls",
+            "http",
+            "[grants]\npublish = [\":effects\"]\nvariables.key = { secret = \"KEY\" }\n",
+        )
         .env("RUST_LOG", &everything())
         .env("WABBIT_BROKER_URLS", &vhost.url_of(&user.name, &user.password))
         .plugin("work", "scripted", "[grants]\npublish = [\":effects\"]\n[limits]\ncpu = \"20s\"\n")
@@ -30,6 +38,8 @@ async fn a_guest_that_looks_around() {
     host.ready().await;
     looks_around(&vhost, &mut report).await;
     searches_its_memory(&vhost, &user.password, &mut report).await;
+    vhost.publish("", "calls", "{\"say\": \"key\"}").await;
+    host.logs(&["rejected [secret KEY]"]).await;
     let mut pages = pages(&host).await;
     // What is said about a connection that is refused.
     let account = json!({ "password": "another", "tags": "" });
@@ -45,7 +55,7 @@ async fn a_guest_that_looks_around() {
     host.terminate().await;
     let log = host.log_text();
     report.expect(log.contains("\"TRACE\""), "the log is at trace");
-    for form in forms(&user.password) {
+    for form in forms(&user.password).into_iter().chain(forms(&secret)) {
         report.expect(!pages.contains(&form), format!("a page has the password as `{form}`"));
         let line = log.lines().find(|line| line.contains(&form));
         report.expect(line.is_none(), format!("the log has the password: {line:?}"));

@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod python;
 pub mod rabbit;
 pub mod setup;
+pub mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;

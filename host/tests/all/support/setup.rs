@@ -17,11 +17,11 @@ use wabbit::broker::{
 };
 use wabbit::dispatch::host::Host;
 use wabbit::flow::Headers;
-use wabbit::plugin::Loader;
 use wabbit::plugin::catalogue::Layers;
 use wabbit::plugin::engine::EngineLimits;
 use wabbit::plugin::manifest::written::Table;
 use wabbit::plugin::watch::{Folder, WatchMode};
+use wabbit::plugin::{Loader, Outside};
 use wabbit::store::{Location, Registry};
 use wabbit::telemetry::metrics;
 
@@ -149,6 +149,12 @@ impl Setup {
     /// With an engine of its own.
     pub fn loader(mut self, loader: Loader) -> Self {
         self.loader = loader;
+        self
+    }
+
+    /// What plugins may be granted of what is outside.
+    pub fn outside(mut self, outside: Outside) -> Self {
+        self.loader = self.loader.reaching(outside);
         self
     }
 

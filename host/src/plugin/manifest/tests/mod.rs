@@ -6,7 +6,8 @@ mod refused;
 
 use super::*;
 use crate::broker::{Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType};
-use crate::capability::grants::Variable;
+use crate::capability::grants::{HostGrant, SecretGrant, Variable};
+use crate::capability::http;
 use crate::flow::{Event, Field, Headers, Properties};
 use crate::plugin::limits::Instance;
 use crate::policy::{Last, circuit};
@@ -103,9 +104,14 @@ fn every_key_of_a_full_manifest_is_read() {
         log-lines = 7
         log-rate = 9
         log-line-bytes = "1KB"
+        http-requests = 10
+        http-concurrency = 11
+        http-request-body = "12KB"
+        http-response-body = "13KB"
         [grants]
         publish = ["shop:invoice.*", ":other"]
-        variables = { currency = "EUR" }
+        allowed-outbound-hosts = ["https://*.example.com", "http://10.0.0.0/8:8080"]
+        variables = { currency = "EUR", key = { secret = "KEY", hosts = ["https://a.example.com"] } }
         key-value = ["default"]
         sql = ["catalogue", "log"]
         [dedupe]
@@ -173,6 +179,12 @@ fn every_key_of_a_full_manifest_is_read() {
             log_lines: 7,
             log_rate: 9,
             log_line_bytes: 1000,
+            http: http::Limits {
+                requests: 10,
+                concurrency: 11,
+                request_body: 12_000,
+                response_body: 13_000,
+            },
         }
     );
     assert_eq!(manifest.grants.key_value.asked(), ["default"]);
@@ -181,7 +193,14 @@ fn every_key_of_a_full_manifest_is_read() {
     let window = Duration::from_secs(7 * 24 * 3600);
     assert_eq!(manifest.dedupe, Some(Dedupe { key, window }));
     assert!(manifest.grants.allows_publish("shop", "invoice.paid"));
+    let hosts = manifest.grants.hosts.asked().iter().map(HostGrant::to_string);
+    assert_eq!(hosts.collect::<Vec<_>>(), ["https://*.example.com", "http://10.0.0.0/8:8080"]);
     assert_eq!(manifest.grants.variables["currency"], Variable::Text("EUR".into()));
+    let secret = SecretGrant {
+        secret: "KEY".into(),
+        hosts: Some(vec!["https://a.example.com".parse().unwrap()].into()),
+    };
+    assert_eq!(manifest.grants.variables["key"], Variable::Secret(secret));
     let build = Build { command: "make".into(), watch: vec!["src/**".into()] };
     assert_eq!(manifest.build, Some(build));
 }
