@@ -6,7 +6,7 @@ use crate::support::rabbit::{Vhost, address};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 /// PEM files `ca`, `server`, `server.key`, `client`, `client.key`, and `other`, another authority.
-fn certificates() -> Place {
+pub fn certificates() -> Place {
     let mut place = Place::new();
     let (ca, issuer) = authority();
     place = place.file("ca.pem", ca).file("other.pem", authority().0);

@@ -7,7 +7,7 @@ use super::{KeyValue, PAGE, Page, Unit, too_large};
 use crate::store::{EventId, Inbox, Recalled, Record, StoreError, file, outbox};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use redb::{Database, DatabaseError, Error, ReadableDatabase, TableDefinition};
+use redb::{Database, Error, ReadableDatabase, TableDefinition};
 use std::io::ErrorKind;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,6 +68,13 @@ impl Embedded {
         let gone = || self.file.unavailable("its writer has ended; restart the host");
         self.jobs.send(job(reply)).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// What is open is closed in good order, so that it need not be looked through when it is opened again.
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.file.close();
     }
 }
 
@@ -169,13 +176,12 @@ impl StoreFile {
         let work = || self.database().and_then(|database| work(&database));
         // On a damaged file redb may panic. What it then leaves behind is dropped.
         let done = catch_unwind(AssertUnwindSafe(work));
-        done.unwrap_or_else(|_| Err(Error::Corrupted("redb panicked".to_owned()))).map_err(
-            |error| {
-                // After an error redb wants to be opened anew.
-                *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.unavailable(&explain(error))
-            },
-        )
+        let done = done.unwrap_or_else(|_| Err(Error::Corrupted("redb panicked".to_owned())));
+        done.map_err(|error| {
+            // After an error redb wants to be opened anew.
+            self.close();
+            self.unavailable(&explain(error))
+        })
     }
 
     fn database(&self) -> Result<Arc<Database>, Error> {
@@ -195,6 +201,10 @@ impl StoreFile {
         Ok(open.insert(Arc::new(database)).clone())
     }
 
+    fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn unavailable(&self, why: &str) -> StoreError {
         StoreError::Unavailable(format!("the store in `{}`: {why}", self.path.display()))
     }
@@ -205,8 +215,7 @@ impl StoreFile {
 fn explain(error: Error) -> String {
     match error {
         Error::DatabaseAlreadyOpen => {
-            let in_use = DatabaseError::DatabaseAlreadyOpen;
-            format!("it is in use by another process ({in_use}): a file is for one host at a time")
+            "it is in use by another process, and a file is for one host at a time".to_owned()
         }
         Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
             format!(

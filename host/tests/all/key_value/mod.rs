@@ -3,6 +3,7 @@
 
 mod embedded;
 mod redis_server;
+mod secured;
 mod stores;
 
 use std::time::{Duration, SystemTime};

@@ -8,7 +8,7 @@ use wabbit::store::{Inbox, Recalled, StoreError};
 use xtask::services::Service;
 
 /// A server of the test's own.
-async fn server() -> Service {
+pub async fn server() -> Service {
     let started = tokio::task::spawn_blocking(|| {
         let mut service = Service::redis().unwrap();
         service.wait_ready().unwrap();

@@ -3,14 +3,17 @@
 use crate::store::StoreError;
 use redis::{ErrorKind, RedisError};
 
-/// What a server answers that can't serve anybody now: it is busy, loading, full, a replica, or does
-/// not know us. All of that passes, or is put right by a person.
-const AWAY: [&str; 11] = [
+/// What a server answers that can't serve anybody now: it is busy, loading, full, a replica, one of a
+/// cluster, or does not know us. All of that passes, or is put right by a person.
+const AWAY: [&str; 14] = [
+    "ASK",
     "BUSY",
     "CLUSTERDOWN",
+    "CROSSSLOT",
     "LOADING",
     "MASTERDOWN",
     "MISCONF",
+    "MOVED",
     "NOAUTH",
     "NOREPLICAS",
     "OOM",
@@ -53,6 +56,9 @@ fn explain(error: &RedisError) -> String {
              like there"
                 .to_owned()
         }
+        (Some(code @ ("ASK" | "CROSSSLOT" | "MOVED")), _) => {
+            format!("{code}: it is a Redis Cluster, and stores are on single servers")
+        }
         (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),
         (None, _) if error.is_timeout() => "no answer in time".to_owned(),
         (None, _) => error.to_string(),
@@ -74,6 +80,7 @@ mod tests {
             ("-MISCONF Errors writing to the AOF file: No space left on device", true),
             ("-WRONGPASS invalid username-password pair or user is disabled.", true),
             ("-ERR Error running script (call to f_1): @user_script:9: -OOM command", true),
+            ("-MOVED 3999 127.0.0.1:6381", true),
             ("-ERR unknown command 'EVALSHA'", false),
             ("-NOPERM this user has no permissions to access one of the keys", false),
             ("-WRONGTYPE Operation against a key holding the wrong kind of value", false),
