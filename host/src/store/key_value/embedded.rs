@@ -3,7 +3,7 @@
 
 mod writer;
 
-use super::{KeyValue, PAGE, Page, Unit, too_large};
+use super::{KeyValue, PAGE, Page, Unit, done, too_large};
 use crate::store::{EventId, Inbox, Recalled, Record, StoreError, file, outbox};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -131,14 +131,14 @@ impl KeyValue for Embedded {
 
 impl Inbox for Embedded {
     fn recall(&self, event: EventId) -> BoxFuture<'_, Result<Recalled, StoreError>> {
+        let file = format!("in `{}`", self.file.path.display());
         self.read(move |database| {
             let transaction = database.begin_read()?;
             if transaction.open_table(INBOX)?.get(&event.0)?.is_none() {
                 return Ok(Ok(Recalled::New));
             }
             let left = transaction.open_table(OUTBOX)?.get(&event.0)?;
-            let left = left.map_or(Ok(Vec::new()), |json| outbox::read(json.value()));
-            Ok(left.map(Recalled::Done))
+            Ok(done(&file, left.as_ref().map(|json| json.value())))
         })
         .boxed()
     }

@@ -6,7 +6,7 @@ mod embedded;
 mod redis_store;
 mod unit;
 
-use super::{Inbox, Record, StoreError};
+use super::{Inbox, Recalled, Record, StoreError, outbox};
 use futures_util::future::BoxFuture;
 
 pub use embedded::Embedded;
@@ -52,6 +52,14 @@ fn too_large(room: usize) -> StoreError {
     StoreError::Failed(format!(
         "the values have more than {room} bytes, which is what the event may still read of the {BYTES_MAX}"
     ))
+}
+
+/// What is known of an event that is done, of which `outbox` is kept.
+fn done(store: &str, outbox: Option<&[u8]>) -> Result<Recalled, StoreError> {
+    let left = outbox.map_or(Ok(Vec::new()), outbox::read);
+    let unreadable =
+        |why| StoreError::Failed(format!("the store {store}: its outbox can't be read: {why}"));
+    left.map(Recalled::Done).map_err(unreadable)
 }
 
 fn changed(key: &str) -> StoreError {

@@ -7,8 +7,7 @@ use super::found::Found;
 use super::pool::{Held, Pool};
 use super::session::late;
 use super::{Constraint, Dialect, Limits, SqlError, StoreError, Value};
-use crate::flow::Publication;
-use crate::store::{EventId, Recalled, Record};
+use crate::store::{EventId, Recalled, Record, outbox};
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
@@ -116,7 +115,7 @@ pub(super) async fn recall<B: Backend>(
     let (_, rows) = ask(pool, false, RECALL.of(B::DIALECT), &[id(event)]).await?;
     match rows.into_iter().next().map(|row| row.into_iter().next()) {
         None => Ok(Recalled::New),
-        Some(Some(Value::Text(text))) => match read(&text) {
+        Some(Some(Value::Text(text))) => match outbox::read(text.as_bytes()) {
             Ok(publications) => Ok(Recalled::Done(publications)),
             Err(why) => Err(pool.place.failed(format!("its outbox can't be read: {why}"))),
         },
@@ -150,11 +149,7 @@ pub(super) async fn record<B: Backend>(
     let (event, expires) = (id(record.event), seconds(record.expires));
     let done = [event.clone(), expires.clone()];
     write(place, held, DONE, &done).await?;
-    if record.publications.is_empty() {
-        return Ok(());
-    }
-    let publications = record.publications.iter().map(Publication::to_json);
-    let text = serde_json::Value::Array(publications.collect()).to_string();
+    let Some(text) = outbox::write(record.publications) else { return Ok(()) };
     write(place, held, KEPT, &[event, expires, Value::Text(text)]).await
 }
 
@@ -178,13 +173,6 @@ async fn write<B: Backend>(
         }
         error => Err(place.failed(format!("the event could not be recorded: {error}"))),
     }
-}
-
-fn read(text: &str) -> Result<Vec<Publication>, String> {
-    let values: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let read = |value| Publication::from_json(value).map_err(|error| error.to_string());
-    values.into_iter().map(read).collect()
 }
 
 type Answer = (u64, Vec<Vec<Value>>);

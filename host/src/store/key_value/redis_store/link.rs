@@ -59,6 +59,11 @@ impl Link {
         Self { client, address, tries: AtomicU64::new(0), current }
     }
 
+    /// What errors call the server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// What the server answers to `command`, which may be repeated.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ mod failure;
 mod link;
 mod settings;
 
-use super::{KeyValue, PAGE, Page, Unit, changed, done_meanwhile, too_large};
+use super::{KeyValue, PAGE, Page, Unit, changed, done, done_meanwhile, too_large};
 use crate::store::{EventId, Inbox, Recalled, Record, StoreError, outbox};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -107,12 +107,11 @@ impl RedisStore {
 
     async fn recall(&self, event: EventId) -> Result<Recalled, StoreError> {
         let [inbox, outbox] = self.own_keys(event);
-        let (done, left): (Option<Vec<u8>>, Option<Vec<u8>>) =
+        let (known, left): (Option<Vec<u8>>, Option<Vec<u8>>) =
             self.query(cmd("MGET").arg(inbox).arg(outbox)).await?;
-        match (done, left) {
-            (None, _) => Ok(Recalled::New),
-            (Some(_), None) => Ok(Recalled::Done(Vec::new())),
-            (Some(_), Some(json)) => outbox::read(&json).map(Recalled::Done),
+        match known {
+            None => Ok(Recalled::New),
+            Some(_) => done(&format!("`{}`", self.link.address()), left.as_deref()),
         }
     }
 
