@@ -118,10 +118,12 @@ impl Granted<String> {
 }
 
 fn common<'a, T: Scope>(one: &'a T, other: &'a T) -> Option<&'a T> {
-    match () {
-        () if other.covers(one) => Some(one),
-        () if one.covers(other) => Some(other),
-        () => one.overlaps(other).then_some(one),
+    if other.covers(one) {
+        Some(one)
+    } else if one.covers(other) {
+        Some(other)
+    } else {
+        one.overlaps(other).then_some(one)
     }
 }
 
