@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub const ATTEMPT: &str = "x-wabbit-attempt";
 /// When a host first received the event, an integer: milliseconds since the Unix epoch.
 pub const FIRST_SEEN: &str = "x-wabbit-first-seen";
+/// What the host knows the event by, a text; only where it needs to recognize it.
+pub const ID: &str = "x-wabbit-id";
 /// A table of what [`stash`] put away.
 pub const ORIGINAL: &str = "x-wabbit-original";
 
@@ -40,7 +42,7 @@ pub struct Arrival {
 
 impl Arrival {
     /// The event as it was first published: what was [stashed](stash) is back in its place, and
-    /// the headers that the host and the broker count with have become `attempt` and `first_seen`.
+    /// the headers that the host and the broker count with have become `attempt`, `first_seen` and `id`.
     /// The broker's count is the floor of the attempt, so that an event which kills the host ends
     /// too. Headers are sorted by name.
     pub fn into_event(mut self) -> Event {
@@ -53,6 +55,7 @@ impl Arrival {
         let (attempt, returned) = (count(ATTEMPT).max(1), count(DELIVERY_COUNT));
         let first_seen = headers.take(FIRST_SEEN).and_then(|field| field.as_integer());
         headers.take(ACQUIRED_COUNT);
+        let id = headers.take(ID).and_then(|field| field.as_text().map(str::to_owned));
         headers.0.sort_by(|(a, _), (b, _)| a.cmp(b));
         Event {
             exchange: self.exchange,
@@ -62,6 +65,7 @@ impl Arrival {
             attempt,
             returned,
             first_seen: first_seen.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_else(now_ms),
+            id,
             properties: self.properties,
             body: self.body,
         }
@@ -193,6 +197,15 @@ mod tests {
         let before = now_ms();
         for headers in [&[][..], &[(FIRST_SEEN, Field::I64(-1))], &[(FIRST_SEEN, Field::Void)]] {
             assert!(arrival(headers).into_event().first_seen >= before, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_the_host_is_taken_out() {
+        for (header, id) in [(Field::from("7f"), Some("7f")), (Field::I8(7), None)] {
+            let event = arrival(&[(ID, header)]).into_event();
+            assert_eq!(event.id.as_deref(), id);
+            assert!(event.properties.headers.is_empty());
         }
     }
 

@@ -8,7 +8,11 @@ use crate::store::{Inbox, OpenError, Record, Registry, StoreError};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::Mutex;
+
+/// How long the end of a transaction that failed is waited for.
+const ROLLBACK_MAX: Duration = Duration::from_secs(5);
 
 /// The stores that a plugin was granted, open.
 #[derive(Clone, Default)]
@@ -144,11 +148,11 @@ impl Transaction {
         sql.chain(written.map(|(name, _)| format!("key-value `{name}`"))).collect()
     }
 
-    /// Ends it without a trace.
+    /// Ends it without a trace, and waits for that, but not for long: what is only dropped ends as well.
     pub async fn rollback(mut self) {
-        for unit in std::mem::take(&mut self.sql).into_values() {
-            unit.rollback().await;
-        }
+        let units = std::mem::take(&mut self.sql).into_values();
+        let ended = futures_util::future::join_all(units.map(|unit| unit.rollback()));
+        let _ = tokio::time::timeout(ROLLBACK_MAX, ended).await;
     }
 
     /// Makes visible what the event did, with `record` in the home store, which comes last.

@@ -55,6 +55,8 @@ impl Run {
         let mut signals = Signals::new().map_err(|error| Failure::new(Exit::Failed, error))?;
         let listener = listen(&config.admin).await?;
         let loader = loader(&config)?;
+        let stores = loader.stores().clone();
+        tokio::spawn(async move { stores.upkeep().await });
         let folder =
             Folder::new(&config.plugins.dir, config.plugins.watch, config.limits.component);
         let folder = folder.map_err(|error| Failure::new(Exit::Failed, error))?;

@@ -6,13 +6,16 @@ pub mod audit;
 mod consumer;
 mod delays;
 mod desk;
+mod failpoint;
 pub mod handle;
 pub mod host;
 pub mod idle;
 mod journal;
+mod memory;
 pub mod moves;
 mod outbound;
 pub mod plan;
+mod steps;
 
 use crate::broker::{Broker, Counter, State, Status};
 use consumer::Consumer;

@@ -2,7 +2,7 @@
 //! queue. What is published is the event as it came, with headers that say what happened. Next:
 //! `outbound`, which publishes them.
 
-use crate::broker::arrival::{self, ATTEMPT, FIRST_SEEN};
+use crate::broker::arrival::{self, ATTEMPT, FIRST_SEEN, ID};
 use crate::broker::{
     Binding, Exchange, ExchangeKind, HeadersMatch, Mode, Queue, QueueType, Topology,
 };
@@ -51,17 +51,22 @@ pub struct Move {
     pub delay: Option<Duration>,
 }
 
-/// Gives a message-id to each publication of a handler that has none, if the event has one: the same
-/// at each attempt, so that receivers can tell copies.
-pub fn name(publications: &mut [Publication], event: &Event, plugin: &str) {
-    let Some(id) = &event.properties.message_id else { return };
+/// What logs call `event`: its message-id, empty if it has none.
+pub fn id(event: &Event) -> &str {
+    event.properties.message_id.as_deref().unwrap_or_default()
+}
+
+/// Gives a message-id to each publication of a handler that has none, if the event has one or is `known`
+/// by a name: the same at each attempt, so that receivers can tell copies.
+pub fn name(publications: &mut [Publication], event: &Event, plugin: &str, known: Option<&str>) {
     for (index, publication) in publications.iter_mut().enumerate() {
-        let name = || format!("{id}.{plugin}.{index}");
-        let own = publication.properties.message_id.get_or_insert_with(name);
-        // AMQP's limit; a shortened id could be another's.
-        if own.len() > 255 {
-            publication.properties.message_id = None;
+        if publication.properties.message_id.is_some() {
+            continue;
         }
+        let names = [event.properties.message_id.as_deref(), known].into_iter().flatten();
+        let mut names = names.map(|name| format!("{name}.{plugin}.{index}"));
+        // AMQP's limit; a shortened id could be another's.
+        publication.properties.message_id = names.find(|name| name.len() <= 255);
     }
 }
 
@@ -133,6 +138,9 @@ fn counted(event: &Event, attempt: u32) -> Properties {
     properties.headers.set(ATTEMPT, Field::I64(attempt.into()));
     let first_seen = i64::try_from(event.first_seen).unwrap_or(i64::MAX);
     properties.headers.set(FIRST_SEEN, Field::I64(first_seen));
+    if let Some(id) = &event.id {
+        properties.headers.set(ID, id.as_str());
+    }
     properties
 }
 
@@ -190,6 +198,7 @@ mod tests {
             redelivered: false,
             attempt: 2,
             first_seen: 1234,
+            id: None,
             returned: 0,
             properties: Properties { message_id: Some("m1".into()), ..Properties::default() },
             body: b"body".to_vec(),
@@ -216,6 +225,10 @@ mod tests {
     #[test]
     fn moves_say_what_happened_in_headers() {
         let retried = retry(&event(), 3, Duration::from_secs(1)).publication;
+        assert_eq!(retried.properties.headers.get(ID), None);
+        let known = Event { id: Some("7f".into()), ..event() };
+        let moved = retry(&known, 3, Duration::from_secs(1)).publication;
+        assert_eq!(moved.properties.headers.get(ID), Some(&"7f".into()));
         let attempt = |of: &Publication| of.properties.headers.get(ATTEMPT).cloned();
         assert_eq!(attempt(&retried), Some(Field::I64(3)));
         assert_eq!(retried.properties.headers.get(FIRST_SEEN), Some(&Field::I64(1234)));
@@ -248,19 +261,22 @@ mod tests {
 
     #[test]
     fn publications_without_a_message_id_get_the_same_one_at_each_attempt() {
-        let named = |given: Option<&str>, event: &Event| {
+        let named = |given: Option<&str>, event: &Event, known: Option<&str>| {
             let mut publications = vec![Publication::default(), Publication::default()];
             publications[1].properties.message_id = given.map(str::to_owned);
-            name(&mut publications, event, "orders");
+            name(&mut publications, event, "orders", known);
             publications.remove(1).properties.message_id
         };
         let mut nameless = event();
         nameless.properties.message_id = None;
         let mut long = event();
         long.properties.message_id = Some("m".repeat(255));
-        assert_eq!(named(None, &event()).as_deref(), Some("m1.orders.1"));
-        assert_eq!(named(Some("own"), &event()).as_deref(), Some("own"));
-        assert_eq!(named(None, &nameless), None);
-        assert_eq!(named(None, &long), None);
+        let known = Some("7f");
+        assert_eq!(named(None, &event(), known).as_deref(), Some("m1.orders.1"));
+        assert_eq!(named(Some("own"), &event(), known).as_deref(), Some("own"));
+        for event in [&nameless, &long] {
+            assert_eq!(named(None, event, None), None);
+            assert_eq!(named(None, event, known).as_deref(), Some("7f.orders.1"));
+        }
     }
 }

@@ -89,6 +89,7 @@ impl Event {
             attempt: object.number("attempt")?.unwrap_or(1),
             returned: 0,
             first_seen: object.number("first-seen")?.unwrap_or(0),
+            id: None,
             properties: properties(&mut object)?,
             body: body(&mut object)?,
         };

@@ -31,6 +31,9 @@ pub struct Event {
     pub returned: u32,
     /// When a host first received it: milliseconds since the Unix epoch.
     pub first_seen: u64,
+    /// What the host knows it by, where it needs to recognize it. Travels with its moves; not for
+    /// guests.
+    pub id: Option<String>,
     /// Properties and headers as they were published, without what the host added for itself.
     pub properties: Properties,
     /// The payload.

@@ -6,19 +6,31 @@
 use super::circuit::Sign;
 use super::intake::Shelter;
 use super::{Policy, decide, step};
-use crate::flow::{Outcome, Settlement, Verdict};
+use crate::flow::{Fault, Outcome, Settlement, Verdict};
 use std::time::Duration;
 
 /// An event that is postponed must be away long enough for others to be tried.
 const POSTPONE_MIN: Duration = Duration::from_secs(1);
 
+/// How often in a row a handler is called anew since other events changed what it had read. Those that
+/// are called anew wait for each other, so that few get near it.
+const CONFLICTS_MAX: u32 = 20;
+
 /// What is to be done next for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Ask its plugin's store whether it was handled before.
+    Recall,
     /// Call its handler.
     Call,
+    /// Call it again: it was in the way of another event. One that is called like this at a time.
+    CallAnew,
+    /// Make visible what the handler did in stores, with the record that the event was handled.
+    Commit,
     /// Publish what the handler asked for, and wait for the confirms.
     Publish,
+    /// Let the store know that nothing is left to be published.
+    Forget,
     /// Tell the circuit how it went, and learn whether the event is sheltered from that.
     Tell(Sign),
     /// Publish the event itself: to a delay queue (`Retry`, `Postpone`) or as a dead letter.
@@ -34,10 +46,17 @@ pub enum Step {
 pub enum Happened<'a> {
     /// Its turn has come.
     Begun,
+    /// The store knows nothing of it (`None`), knows what is still to be published for it, or gave no
+    /// answer: then this is a failure.
+    Recalled(Option<&'a Outcome>),
     /// The handler was called, or refused.
     Called(&'a Outcome),
+    /// What it did is visible, or will not be: then this is a failure.
+    Committed(&'a Outcome),
     /// The broker has confirmed all publications, or refused one: then this is a failure.
     Published(&'a Outcome),
+    /// The store knows, or will ask for the same publications again if the event comes again.
+    Forgotten,
     /// The circuit knows.
     Told(Shelter),
     /// The event has arrived where it was moved to; false: it never will.
@@ -75,6 +94,10 @@ pub struct Terms<'a> {
     pub in_order: bool,
     /// The queue itself delays what is rejected, and counts it. Not for events in order.
     pub queue_delays: bool,
+    /// What the handler does in stores is committed.
+    pub commits: bool,
+    /// It is recorded which events were handled. Not for those that are acknowledged first.
+    pub recalls: bool,
 }
 
 /// See the module.
@@ -84,6 +107,8 @@ pub struct Course<'a> {
     attempt: u32,
     /// Where in its jitter a delay falls, 0 to 1.
     chance: f64,
+    /// How often in a row it was in another's way.
+    conflicts: u32,
     phase: Phase,
 }
 
@@ -91,8 +116,12 @@ pub struct Course<'a> {
 enum Phase {
     Waiting,
     AckingFirst,
+    Recalling,
     Calling,
-    Publishing,
+    Committing,
+    /// True: what its handler asked for just now; false: what is left from before.
+    Publishing(bool),
+    Forgetting(bool),
     Telling(Settlement),
     Moving(Settlement),
     Settling(Settlement),
@@ -102,7 +131,7 @@ enum Phase {
 impl<'a> Course<'a> {
     /// That of an event at its `attempt`, from 1.
     pub fn new(terms: Terms<'a>, attempt: u32, chance: f64) -> Self {
-        Self { terms, attempt, chance, phase: Phase::Waiting }
+        Self { terms, attempt, chance, conflicts: 0, phase: Phase::Waiting }
     }
 
     /// What is to be done now that this has happened. What can't happen in this phase changes
@@ -115,20 +144,37 @@ impl<'a> Course<'a> {
             (Phase::Waiting, Happened::Begun) if self.terms.at_most_once => {
                 (Phase::AckingFirst, Step::Settle(Verdict::Ack))
             }
-            (Phase::Waiting, Happened::Begun) | (Phase::AckingFirst, Happened::Settled(true)) => {
-                (Phase::Calling, Step::Call)
+            (Phase::Waiting, Happened::Begun) if self.terms.recalls => {
+                (Phase::Recalling, Step::Recall)
             }
-            (Phase::Calling, Happened::Called(Outcome::Ok(publications)))
-                if !publications.is_empty() =>
+            (Phase::Recalling, Happened::Recalled(Some(known))) => self.publish(known, false),
+            (Phase::Recalling, Happened::Recalled(None)) if self.conflicts > 0 => {
+                (Phase::Calling, Step::CallAnew)
+            }
+            (Phase::Waiting, Happened::Begun)
+            | (Phase::AckingFirst, Happened::Settled(true))
+            | (Phase::Recalling, Happened::Recalled(None)) => (Phase::Calling, Step::Call),
+            (Phase::Calling, Happened::Called(outcome))
+            | (Phase::Committing, Happened::Committed(outcome))
+                if self.may_be_called_anew(outcome) =>
             {
-                (Phase::Publishing, Step::Publish)
+                self.conflicts += 1;
+                self.call_anew()
+            }
+            (Phase::Calling, Happened::Called(Outcome::Ok(_))) if self.terms.commits => {
+                (Phase::Committing, Step::Commit)
             }
             (Phase::Calling, Happened::Called(outcome))
-            | (Phase::Publishing, Happened::Published(outcome)) => {
-                let settlement = decide(outcome, self.attempt, self.terms.policy, self.chance);
-                let settlement = self.by_the_queue(outcome, settlement);
-                (Phase::Telling(settlement), Step::Tell(Sign::of(outcome)))
+            | (Phase::Committing, Happened::Committed(outcome)) => self.publish(outcome, true),
+            (Phase::Publishing(called), Happened::Published(Outcome::Ok(_)))
+                if self.terms.recalls =>
+            {
+                (Phase::Forgetting(called), Step::Forget)
             }
+            (Phase::Publishing(called), Happened::Published(outcome)) => {
+                self.conclude(outcome, called)
+            }
+            (Phase::Forgetting(called), Happened::Forgotten) => Self::good(called),
             (Phase::Telling(settlement), Happened::Told(shelter)) => {
                 self.settle(settlement, shelter)
             }
@@ -144,6 +190,42 @@ impl<'a> Course<'a> {
         };
         self.phase = phase;
         step
+    }
+
+    /// What it was in the way of may be the same event, delivered twice.
+    fn call_anew(&self) -> (Phase, Step) {
+        match self.terms.recalls {
+            true => (Phase::Recalling, Step::Recall),
+            false => (Phase::Calling, Step::CallAnew),
+        }
+    }
+
+    fn may_be_called_anew(&self, outcome: &Outcome) -> bool {
+        let conflict = matches!(outcome, Outcome::Failed { fault: Fault::Conflict, .. });
+        conflict && self.conflicts < CONFLICTS_MAX
+    }
+
+    /// What comes after the handler, or after it turned out that it has been `called` before.
+    fn publish(&self, outcome: &Outcome, called: bool) -> (Phase, Step) {
+        match outcome.publications() {
+            0 => self.conclude(outcome, called),
+            _ => (Phase::Publishing(called), Step::Publish),
+        }
+    }
+
+    fn conclude(&self, outcome: &Outcome, called: bool) -> (Phase, Step) {
+        if let Outcome::Ok(_) = outcome {
+            return Self::good(called);
+        }
+        let settlement = decide(outcome, self.attempt, self.terms.policy, self.chance);
+        let settlement = self.by_the_queue(outcome, settlement);
+        (Phase::Telling(settlement), Step::Tell(Sign::of(outcome)))
+    }
+
+    /// A handler that was not called says nothing about what it depends on.
+    fn good(called: bool) -> (Phase, Step) {
+        let sign = if called { Sign::Well } else { Sign::Neutral };
+        (Phase::Telling(Settlement::Ack), Step::Tell(sign))
     }
 
     /// Whether the broker has forgotten the event already.

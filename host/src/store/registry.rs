@@ -4,14 +4,18 @@
 
 use super::key_value::{Embedded, RedisStore};
 use super::location::{Engine, Location};
-use super::{Database, Inbox, KeyValue, StoreError, sql};
+use super::{Database, Inbox, KeyValue, sql};
+use crate::telemetry::report;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The store in which the host remembers what plugins have done that have none of their own.
 const OWN: &str = "host";
+
+/// How often what expired is removed.
+const UPKEEP: Duration = Duration::from_secs(3600);
 
 /// See the module.
 pub struct Registry {
@@ -105,21 +109,22 @@ impl Registry {
         }
     }
 
-    /// Forgets, in every store that is open, which events were done that expired before `now`. Those
-    /// that fail, each with why.
-    pub async fn expire(&self, now: SystemTime) -> Vec<(String, StoreError)> {
-        let open: Vec<_> = self.opened().values().cloned().collect();
-        let mut failed = Vec::new();
-        for (shown, store) in open {
-            let inbox: &dyn Inbox = match &store {
-                Open::Sql(database) => &**database,
-                Open::KeyValue(store) => &**store,
-            };
-            if let Err(error) = inbox.expire(now).await {
-                failed.push((shown, error));
+    /// Removes what expired from every store that is open, now and then: first after a while, so that
+    /// a host that was down for long still knows what it did. Never ends: to be spawned.
+    pub async fn upkeep(&self) {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            let open: Vec<_> = self.opened().values().cloned().collect();
+            for (shown, store) in open {
+                let inbox: &dyn Inbox = match &store {
+                    Open::Sql(database) => &**database,
+                    Open::KeyValue(store) => &**store,
+                };
+                if let Err(error) = inbox.expire(SystemTime::now()).await {
+                    report::RecordsKept { store: &shown, cause: &error.to_string() }.emit();
+                }
             }
         }
-        failed
     }
 
     fn open(&self, name: &str, sql: bool) -> Result<Open, OpenError> {

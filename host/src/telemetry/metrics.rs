@@ -15,6 +15,9 @@ pub mod name {
     pub const EVENT_AGE_SECONDS: &str = "wabbit_event_age_seconds";
     pub const RETRIES: &str = "wabbit_retries_total";
     pub const DEAD_LETTERS: &str = "wabbit_dead_letters_total";
+    pub const DEDUPLICATED: &str = "wabbit_deduplicated_total";
+    pub const CONFLICTS: &str = "wabbit_conflicts_total";
+    pub const UNRECORDED: &str = "wabbit_unrecorded_total";
     pub const ACK_LOST: &str = "wabbit_ack_lost_total";
     pub const RESENT: &str = "wabbit_publications_resent_total";
     pub const RECONNECTS: &str = "wabbit_reconnects_total";
@@ -32,11 +35,14 @@ pub mod name {
 
 use name::*;
 
-const COUNTERS: [(&str, &str); 11] = [
+const COUNTERS: [(&str, &str); 14] = [
     (DELIVERIES, "Events received from the broker, redelivered ones included"),
     (OUTCOMES, "Events by what came of them: the outcome, and the class of a failure"),
     (RETRIES, "Events that were sent to come again later"),
     (DEAD_LETTERS, "Events that were made dead letters"),
+    (DEDUPLICATED, "Events that had been handled before: their handlers were not called"),
+    (CONFLICTS, "Calls made anew, since other events had changed what the handler had read"),
+    (UNRECORDED, "Events handled without a record, for want of what `[dedupe] key` names"),
     (ACK_LOST, "Acks that never reached the broker: it delivers these events again, though done"),
     (
         RESENT,

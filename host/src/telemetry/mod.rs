@@ -11,6 +11,7 @@ mod moves;
 mod plugin;
 pub mod rarely;
 pub mod report;
+mod store;
 mod subscription;
 #[cfg(test)]
 mod tests;

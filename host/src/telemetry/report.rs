@@ -15,6 +15,7 @@ pub use super::moves::{HeaderCut, MoveArrived, MoveFailed, Resent};
 pub use super::plugin::{
     PluginAbsent, PluginFinding, PluginLoaded, PluginRefused, PluginReloaded, PluginRemoved,
 };
+pub use super::store::{EventInTheWay, EventNotRecorded, EventRecalled, RecordsKept};
 pub use super::trouble::{remind, remind_of_all};
 
 use super::trouble::{self, Kind, What};

@@ -33,6 +33,7 @@ pub(super) enum What {
     HeaderLost,
     LogCut,
     HttpDenied,
+    NotRecorded,
 }
 
 /// Those of this process, as its metrics are: a reload is no news about them.
@@ -90,6 +91,7 @@ impl What {
             What::HeaderLost => "more dead letters left a header behind",
             What::LogCut => "more logs were cut",
             What::HttpDenied => "more requests were refused",
+            What::NotRecorded => "more events were handled without a record",
         }
     }
 
@@ -101,6 +103,7 @@ impl What {
             What::HeaderLost => "no dead letters leave a header behind any more",
             What::LogCut => "no logs are cut any more",
             What::HttpDenied => "no requests are refused any more",
+            What::NotRecorded => "no events are handled without a record any more",
         }
     }
 }

@@ -56,6 +56,7 @@ mod tests {
             attempt: 1,
             returned: 0,
             first_seen: 5,
+            id: None,
             properties: Properties {
                 message_id: Some("m-1".into()),
                 timestamp: Some(7),

@@ -18,6 +18,7 @@ fn event(name: &str) -> Event {
         attempt: 1,
         returned: 0,
         first_seen: 0,
+        id: None,
         properties: Properties::default(),
         body: name.into(),
     }

@@ -69,6 +69,7 @@ mod tests {
             attempt: 1,
             returned: 0,
             first_seen: 0,
+            id: None,
             properties: Properties { headers, ..Properties::default() },
             body: body.as_bytes().to_vec(),
         }

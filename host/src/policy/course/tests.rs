@@ -1,7 +1,9 @@
 use super::*;
 use crate::flow::{Fault, Publication};
-use Happened::{Begun, Called, Lost, Moved, Published, Settled, Told};
-use Mode::{AtMostOnce, InOrder, Plain, QueueDelays};
+use Happened::{
+    Begun, Called, Committed, Forgotten, Lost, Moved, Published, Recalled, Settled, Told,
+};
+use Mode::{AtMostOnce, InOrder, Plain, QueueDelays, Recorded, Stores};
 use Settlement::{DeadLetter, Drop, Postpone, Requeue, Retry};
 
 const NONE: Shelter = Shelter::None;
@@ -13,6 +15,10 @@ enum Mode {
     InOrder,
     AtMostOnce,
     QueueDelays,
+    /// With stores, and a record of what was handled.
+    Recorded,
+    /// With stores, and no such record.
+    Stores,
 }
 
 fn end(settlement: Settlement) -> Step {
@@ -32,6 +38,8 @@ fn plays(name: &str, mode: Mode, rows: &[(Happened<'_>, Step)]) {
         at_most_once: mode == AtMostOnce,
         in_order: mode == InOrder,
         queue_delays: mode == QueueDelays,
+        commits: matches!(mode, Recorded | Stores),
+        recalls: mode == Recorded,
     };
     let mut course = Course::new(terms, 2, 0.5);
     for (row, (happened, step)) in rows.iter().enumerate() {
@@ -141,4 +149,93 @@ fn a_queue_that_delays_gets_the_retries_that_name_no_delay() {
     let told = Told(Shelter::Postpone(Duration::ZERO));
     let sheltered = [(Begun, Step::Call), unwell, (told, Step::Move(Postpone(POSTPONE_MIN)))];
     plays("sheltered", QueueDelays, &sheltered);
+}
+
+#[test]
+fn what_a_handler_did_is_committed_before_it_is_published_and_recalled_when_it_comes_again() {
+    let (good, two) = (Outcome::Ok(vec![]), Outcome::Ok(vec![Publication::default(); 2]));
+    let failed = |fault| Outcome::Failed { fault, reason: String::new() };
+    let (refused, fails) = (failed(Fault::Publish), failed(Fault::Store));
+    let away = Outcome::Unavailable { after: None, reason: String::new() };
+    let retry = Outcome::Retry { after: None, reason: String::new() };
+    let [well, unwell, neutral] = [Sign::Well, Sign::Unwell, Sign::Neutral].map(Step::Tell);
+    let gone = Step::Tell(Sign::Away(None));
+    let delay = Duration::from_secs(5);
+    let recall = (Begun, Step::Recall);
+    let called = [recall, (Recalled(None), Step::Call)];
+    let committing = [&called[..], &[(Called(&two), Step::Commit)]].concat();
+    let told = |step| (Told(NONE), step);
+
+    let whole = [
+        (Committed(&two), Step::Publish),
+        (Published(&two), Step::Forget),
+        (Forgotten, well),
+        told(ack()),
+        (Settled(true), end(Settlement::Ack)),
+    ];
+    plays("the whole", Recorded, &[&committing[..], &whole].concat());
+    let silent = [(Called(&good), Step::Commit), (Committed(&good), well), told(ack())];
+    plays("nothing to publish", Recorded, &[&called[..], &silent].concat());
+    let fresh = [(Begun, Step::Call), (Called(&two), Step::Commit), whole[0]];
+    plays("no record", Stores, &[&fresh[..], &[(Published(&two), well), told(ack())]].concat());
+
+    let done = [recall, (Recalled(Some(&good)), neutral), told(ack())];
+    plays("done", Recorded, &done);
+    let left = [
+        recall,
+        (Recalled(Some(&two)), Step::Publish),
+        (Published(&two), Step::Forget),
+        (Forgotten, neutral),
+        told(ack()),
+    ];
+    plays("done but for its publications", Recorded, &left);
+    let unroutable = [
+        recall,
+        (Recalled(Some(&two)), Step::Publish),
+        (Published(&refused), unwell),
+        told(Step::Move(Retry(delay))),
+    ];
+    plays("what is left is refused again", Recorded, &unroutable);
+
+    let postponed = [told(Step::Move(Postpone(delay)))];
+    let unknown = [recall, (Recalled(Some(&away)), gone)];
+    plays("no store to ask", Recorded, &[&unknown[..], &postponed].concat());
+    let lost = [(Committed(&away), gone)];
+    plays("no store to commit to", Recorded, &[&committing[..], &lost, &postponed].concat());
+    let broken = [(Committed(&fails), unwell), told(Step::Move(Retry(delay)))];
+    plays("a commit that fails", Recorded, &[&committing[..], &broken].concat());
+    let failed = [(Called(&retry), unwell), told(Step::Move(Retry(delay)))];
+    plays("a failure commits nothing", Recorded, &[&called[..], &failed].concat());
+}
+
+#[test]
+fn a_handler_that_was_in_anothers_way_is_called_anew_and_not_without_end() {
+    let good = Outcome::Ok(vec![]);
+    let conflict = Outcome::Failed { fault: Fault::Conflict, reason: String::new() };
+    let mut rows = vec![(Begun, Step::Recall), (Recalled(None), Step::Call)];
+    for nth in 0..CONFLICTS_MAX {
+        if nth % 2 == 0 {
+            rows.extend([(Called(&good), Step::Commit), (Committed(&conflict), Step::Recall)]);
+        } else {
+            // A statement said so.
+            rows.push((Called(&conflict), Step::Recall));
+        }
+        rows.push((Recalled(None), Step::CallAnew));
+    }
+    let well = [(Called(&good), Step::Commit), (Committed(&good), Step::Tell(Sign::Well))];
+    plays("at last", Recorded, &[&rows[..], &well].concat());
+    let unwell = (Called(&conflict), Step::Tell(Sign::Unwell));
+    let retried = (Told(NONE), Step::Move(Retry(Duration::from_secs(5))));
+    plays("too often", Recorded, &[&rows[..], &[unwell, retried]].concat());
+
+    let twice = [
+        (Begun, Step::Recall),
+        (Recalled(None), Step::Call),
+        (Called(&good), Step::Commit),
+        (Committed(&conflict), Step::Recall),
+        (Recalled(Some(&good)), Step::Tell(Sign::Neutral)),
+    ];
+    plays("the same event was in the way", Recorded, &twice);
+    let plain = [(Begun, Step::Call), (Called(&conflict), Step::CallAnew)];
+    plays("without a record", Stores, &plain);
 }

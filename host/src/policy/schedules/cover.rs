@@ -58,6 +58,18 @@ seen! {
     AckedFirstAndLost,
     Crash,
     CrashInFlight,
+    CrashBeforeCommit,
+    CrashAfterCommit,
+    CommitBegunWhenLost,
+    RecalledNothingLeft,
+    RecalledWithLeft,
+    StoreAway,
+    CommitUnknown,
+    CommitFails,
+    CalledAnew,
+    SameEventInTheWay,
+    ForgetMissed,
+    RefusedAfterCommit,
 }
 
 /// How many kinds there are.

@@ -1,7 +1,7 @@
 //! Draws what happens next, from a seeded generator: the usual most of the time, faults now and
 //! then. Next: [`super::shrink`], which makes a schedule that fails small.
 
-use super::schedule::{How, KEYS, LANES, Plan, Setup, Step, Version};
+use super::schedule::{Answer, How, KEYS, LANES, Plan, Setup, Step, Version};
 use super::task::At;
 use super::world::World;
 use crate::policy::Last;
@@ -11,13 +11,14 @@ use fastrand::Rng;
 const EVENTS_MAX: usize = 8;
 
 /// What to try, and how often among all.
-const KINDS: [(Kind, usize); 27] = [
+const KINDS: [(Kind, usize); 28] = [
     (Kind::Publish, 30),
     (Kind::Deliver, 50),
     (Kind::Route, 50),
     (Kind::Begin, 60),
     (Kind::Finish, 60),
     (Kind::Confirm, 50),
+    (Kind::Store, 60),
     (Kind::Leave, 60),
     (Kind::Write, 40),
     (Kind::Connect, 40),
@@ -49,6 +50,7 @@ enum Kind {
     Begin,
     Finish,
     Confirm,
+    Store,
     Leave,
     Write,
     Connect,
@@ -93,6 +95,7 @@ impl Draw {
             on_exhausted: if rng.u8(..4) == 0 { Last::Drop } else { Last::DeadLetter },
             at_most_once: rng.u8(..4) == 0,
             queue_delays: rng.u8(..4) == 0,
+            recorded: rng.bool(),
             plan: self.plan(),
         }
     }
@@ -134,6 +137,7 @@ impl Draw {
             Kind::Begin => Step::Begin(self.event(world, |at| at == At::Begun)),
             Kind::Finish => Step::Finish(self.event(world, |at| at == At::Call), self.how()),
             Kind::Confirm => Step::Confirm(self.event(world, publishes)),
+            Kind::Store => Step::Store(self.event(world, asks), self.answer()),
             Kind::Leave => Step::Leave(self.event(world, |at| matches!(at, At::Over(_)))),
             Kind::Write => Step::Write,
             Kind::Connect => Step::Connect,
@@ -195,6 +199,16 @@ impl Draw {
         }
     }
 
+    fn answer(&mut self) -> Answer {
+        match (self.outage, self.rng.u8(..16)) {
+            (true, 0..6) | (_, 0) => Answer::Away,
+            (_, 1..3) => Answer::Applies,
+            (_, 3) => Answer::Conflict,
+            (_, 4) => Answer::Fails,
+            _ => Answer::Yes,
+        }
+    }
+
     /// Often as long as to the next thing that is due.
     fn pass(&mut self, world: &World<'_>) -> Step {
         let due = world.due().map(|due| due.saturating_sub(world.now).as_millis());
@@ -233,7 +247,11 @@ const fn total() -> usize {
 }
 
 fn waits(at: At) -> bool {
-    at == At::Call || publishes(at)
+    matches!(at, At::Call | At::Recall) || publishes(at)
+}
+
+fn asks(at: At) -> bool {
+    matches!(at, At::Recall | At::Commit | At::Forget)
 }
 
 fn publishes(at: At) -> bool {

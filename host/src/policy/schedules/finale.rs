@@ -2,7 +2,7 @@
 //! come to rest. Next: [`super::shrink`], for when it does not.
 
 use super::ledger::{Broken, Invariant, hold};
-use super::schedule::{How, KEYS, LANES, Step};
+use super::schedule::{Answer, How, KEYS, LANES, Step};
 use super::task::At;
 use super::world::World;
 use crate::policy::intake::Appetite;
@@ -77,6 +77,7 @@ impl World<'_> {
                 At::Begun => Step::Begin(event),
                 At::Call => Step::Finish(event, How::Good(0)),
                 At::Publish | At::Move(_) => Step::Confirm(event),
+                At::Recall | At::Commit | At::Forget => Step::Store(event, Answer::Yes),
                 At::Over(_) => Step::Leave(event),
             };
             if self.step(step)? {

@@ -70,6 +70,12 @@ pub(super) struct Account {
     pub(super) postponed: u32,
     /// The attempt that it has come to in its place, as the journal has it.
     pub(super) noted: u32,
+    /// Calls since it was in the way of another.
+    pub(super) anew: u32,
+    /// How often each plugin has recorded that it is done.
+    pub(super) recorded: [u32; LANES],
+    /// Recorded publications of each plugin are not known to be confirmed.
+    pub(super) owed: [bool; LANES],
     /// It was acked before it was handled, and its handler did not end.
     pub(super) forgiven: bool,
     /// It was for a while where there is no order.
@@ -153,7 +159,8 @@ impl Ledger {
     pub(super) fn called(&mut self, event: usize, limit: u32) -> Result<(), Broken> {
         let account = &mut self.accounts[event];
         account.calls += 1;
-        let most = limit * (1 + account.excuses + account.restarts) + account.postponed;
+        let free = account.postponed + account.anew;
+        let most = limit * (1 + account.excuses + account.restarts) + free;
         hold(Invariant::BoundedAttempts, account.calls <= most, || {
             format!("event {event} is called {} times, {most} are the most", account.calls)
         })
@@ -166,6 +173,13 @@ impl Ledger {
             let ends = account.effects + account.dead + account.dropped;
             hold(Invariant::NoLoss, account.is_resolved(), || {
                 format!("event {event} is gone: {account:?}")
+            })?;
+            // By a plugin that knows nothing of the other one's.
+            let taken_over = account.effects > 1;
+            let owed = account.owed.contains(&true) && !taken_over;
+            let told = account.dead + account.dropped > 0 || account.forgiven;
+            hold(Invariant::NoLoss, !owed || told, || {
+                format!("publications of event {event} are gone: {account:?}")
             })?;
             hold(Invariant::NoSilentDuplicate, ends <= 1 + account.excuses, || {
                 format!("event {event} ended {ends} times: {account:?}")

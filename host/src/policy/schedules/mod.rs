@@ -14,6 +14,7 @@ mod place;
 mod regressions;
 mod schedule;
 mod shrink;
+mod store;
 mod task;
 mod world;
 

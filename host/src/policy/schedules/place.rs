@@ -66,12 +66,17 @@ impl World<'_> {
 
     /// Settles the delivery of this task; false if its channel is known to be gone.
     pub(super) fn settle(&mut self, at: usize, verdict: Verdict) -> Result<bool, Broken> {
+        let (event, plugin, terms) = {
+            let task = self.task(at);
+            (task.event, task.plugin, task.terms)
+        };
+        let unknown = terms.recalls && !self.store.knows(event, plugin);
         let host = self.host();
         let task = &mut host.tasks[at];
-        let event = task.event;
         let may = match &task.outcome {
             _ if verdict == Verdict::Requeue => task.may_requeue(),
             _ if task.terms.at_most_once || task.moved => true,
+            Outcome::Ok(_) if unknown => false,
             Outcome::Ok(publications) => task.concluded && task.confirmed == publications.len(),
             _ => task.may_drop(),
         };
@@ -175,6 +180,8 @@ impl World<'_> {
             }
             let account = &mut self.ledger.accounts[task.event];
             account.restarts += u32::from(account.calls > 0);
+            // Handled, and not settled: it comes again.
+            account.excuses += u32::from(task.committed);
             // Where the queue delays what is rejected, others come before it.
             account.loose |= self.setup.queue_delays;
             parcels.extend(task.parcel.take());

@@ -17,6 +17,7 @@ const SETUP: Setup = Setup {
     on_exhausted: Last::DeadLetter,
     at_most_once: false,
     queue_delays: false,
+    recorded: false,
     plan: Plan { lanes: [Some(ONE), Some(ONE)], order: true },
 };
 

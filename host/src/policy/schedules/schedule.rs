@@ -25,6 +25,8 @@ pub(super) struct Setup {
     pub(super) at_most_once: bool,
     /// The queue itself delays what is rejected.
     pub(super) queue_delays: bool,
+    /// The plugins have a store, in which it is recorded which events were handled.
+    pub(super) recorded: bool,
     /// At first.
     pub(super) plan: Plan,
 }
@@ -62,6 +64,8 @@ pub(super) enum Step {
     Refuse(usize),
     /// The confirm does not come; true: the broker has taken it.
     Unconfirmed(usize, bool),
+    /// The store does something for this event.
+    Store(usize, Answer),
     /// The event is too large with the headers of a retry.
     TooLarge(usize),
     /// The host sees that the event's channel is gone.
@@ -100,6 +104,21 @@ pub(super) enum Step {
     Crash,
     /// There is a host again.
     Start,
+}
+
+/// What a store does with what it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It does it, and says so.
+    Yes,
+    /// It has done it, and the answer is under way.
+    Applies,
+    /// It says that another event was in the way.
+    Conflict,
+    /// It says that it will never do it.
+    Fails,
+    /// It is not there; perhaps it has done it before.
+    Away,
 }
 
 /// How a handler ends.

@@ -17,8 +17,11 @@ use std::time::Duration;
 pub(super) enum At {
     /// Its task to begin.
     Begun,
+    Recall,
     Call,
+    Commit,
     Publish,
+    Forget,
     Move(Settlement),
     /// Its place to be free; then it begins again after this.
     Over(Option<Duration>),
@@ -31,7 +34,7 @@ pub(super) struct Task<'a> {
     pub(super) attempt: u32,
     /// Until it is settled.
     pub(super) parcel: Option<Parcel>,
-    course: Course<'a>,
+    pub(super) course: Course<'a>,
     pub(super) terms: Terms<'a>,
     /// Which version it is of.
     pub(super) epoch: u32,
@@ -41,6 +44,10 @@ pub(super) struct Task<'a> {
     pub(super) concluded: bool,
     /// How many of its handler's publications are confirmed.
     pub(super) confirmed: usize,
+    /// What its handler did is visible.
+    pub(super) committed: bool,
+    /// It was in the way of another, since it was called last.
+    pub(super) in_the_way: bool,
     /// It is where it was moved to.
     pub(super) moved: bool,
     too_large: bool,
@@ -94,6 +101,8 @@ impl<'a> World<'a> {
             at_most_once: false,
             in_order: false,
             queue_delays: false,
+            commits: false,
+            recalls: false,
         };
         let host = self.host();
         host.tasks.push(Task {
@@ -109,6 +118,8 @@ impl<'a> World<'a> {
             outcome: Outcome::Ok(Vec::new()),
             concluded: false,
             confirmed: 0,
+            committed: false,
+            in_the_way: false,
             moved: false,
             too_large: false,
             sheltered: false,
@@ -146,7 +157,9 @@ impl<'a> World<'a> {
             // Those that the queue has counted are forgotten where there is an order now.
             self.ledger.accounts[event].restarts += 1;
         }
-        task.terms = Terms { policy, at_most_once, in_order, queue_delays };
+        let commits = self.setup.recorded && plugin.is_some();
+        let recalls = commits && !at_most_once;
+        task.terms = Terms { policy, at_most_once, in_order, queue_delays, commits, recalls };
         task.course = Course::new(task.terms, task.attempt, 0.5);
         let step = task.course.next(if stale { Happened::Lost } else { Happened::Begun });
         if stale {
@@ -159,7 +172,7 @@ impl<'a> World<'a> {
         Ok(true)
     }
 
-    fn task(&mut self, at: usize) -> &mut Task<'a> {
+    pub(super) fn task(&mut self, at: usize) -> &mut Task<'a> {
         &mut self.host().tasks[at]
     }
 
@@ -169,10 +182,10 @@ impl<'a> World<'a> {
     }
 
     /// Goes on from `step` until there is something to wait for.
-    fn go_on(&mut self, at: usize, mut step: Step) -> Result<(), Broken> {
+    pub(super) fn go_on(&mut self, at: usize, mut step: Step) -> Result<(), Broken> {
         loop {
             let happened = match step {
-                Step::Call => {
+                Step::Call | Step::CallAnew => {
                     let (event, limit) = (self.task(at).event, self.policy.attempts);
                     let (attempt, called) = (self.task(at).attempt, self.task(at).plugin.is_some());
                     // Queues that delay count lost connections too.
@@ -183,7 +196,10 @@ impl<'a> World<'a> {
                     self.task(at).at = At::Call;
                     return if called { self.ledger.called(event, limit) } else { Ok(()) };
                 }
+                Step::Recall => return self.waits(at, At::Recall),
+                Step::Commit => return self.waits(at, At::Commit),
                 Step::Publish => return self.waits(at, At::Publish),
+                Step::Forget => return self.waits(at, At::Forget),
                 Step::Move(to) => return self.waits(at, At::Move(to)),
                 Step::Tell(sign) => Happened::Told(self.tell(at, sign)?),
                 Step::Settle(verdict) => Happened::Settled(self.settle(at, verdict)?),
@@ -214,15 +230,17 @@ impl<'a> World<'a> {
         }
         task.outcome = outcome;
         task.concluded = true;
-        let (event, in_order) = (task.event, task.terms.in_order);
+        task.in_the_way = false;
+        let (event, in_order, commits) = (task.event, task.terms.in_order, task.terms.commits);
         let step = task.course.next(Happened::Called(&task.outcome));
-        if matches!(&task.outcome, Outcome::Ok(publications) if publications.is_empty()) {
+        let silent = matches!(&task.outcome, Outcome::Ok(publications) if publications.is_empty());
+        if silent && !commits {
             self.effect(event, in_order)?;
         }
         self.go_on(at, step)
     }
 
-    fn effect(&mut self, event: usize, in_order: bool) -> Result<(), Broken> {
+    pub(super) fn effect(&mut self, event: usize, in_order: bool) -> Result<(), Broken> {
         self.ledger.effect(event, in_order)?;
         if self.ledger.accounts[event].effects > 1 {
             self.cover.note(Seen::EffectTwice);
@@ -252,9 +270,14 @@ impl<'a> World<'a> {
         if task.confirmed < task.outcome.publications() {
             return Ok(true);
         }
-        let (event, in_order) = (task.event, task.terms.in_order);
+        let (event, in_order, commits) = (task.event, task.terms.in_order, task.terms.commits);
+        let plugin = task.plugin.unwrap_or_default();
         let step = task.course.next(Happened::Published(&task.outcome));
-        self.effect(event, in_order)?;
+        if commits {
+            self.ledger.accounts[event].owed[plugin] = false;
+        } else {
+            self.effect(event, in_order)?;
+        }
         self.go_on(at, step).map(|()| true)
     }
 
@@ -264,6 +287,11 @@ impl<'a> World<'a> {
             return self.lost(at);
         }
         self.cover.note(Seen::PublicationRefused);
+        if self.task(at).committed {
+            self.cover.note(Seen::RefusedAfterCommit);
+            // It comes again, and ends as a dead letter in the end, although it was handled.
+            self.ledger.accounts[event].excuses += 1;
+        }
         let task = self.task(at);
         task.outcome = Outcome::Failed { fault: Fault::Publish, reason: String::new() };
         let step = task.course.next(Happened::Published(&task.outcome));
@@ -296,7 +324,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn see_lost(&mut self, event: usize) -> Result<bool, Broken> {
-        let waits = |at| matches!(at, At::Call | At::Publish | At::Move(_));
+        let waits = |at| matches!(at, At::Recall | At::Call | At::Publish | At::Move(_));
         match self.find(event, waits).filter(|at| self.is_lost(*at)) {
             Some(at) => self.lost(at),
             None => Ok(false),
@@ -308,9 +336,9 @@ impl<'a> World<'a> {
         host.tasks[at].parcel.as_ref().is_some_and(|parcel| host.is_stale(parcel))
     }
 
-    fn lost(&mut self, at: usize) -> Result<bool, Broken> {
+    pub(super) fn lost(&mut self, at: usize) -> Result<bool, Broken> {
         let seen = match self.task(at).at {
-            At::Call => Seen::LostBeforeCall,
+            At::Recall | At::Call => Seen::LostBeforeCall,
             At::Publish => Seen::LostWhilePublishing,
             _ => Seen::LostWhileMoving,
         };

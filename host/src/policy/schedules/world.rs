@@ -7,7 +7,8 @@ use super::consumer::Consumer;
 use super::cover::{Cover, Seen};
 use super::ledger::{Account, Broken, Invariant, Ledger, hold};
 use super::schedule::{LANES, Plan, Setup, Step};
-use super::task::Task;
+use super::store::Store;
+use super::task::{At, Task};
 use crate::flow::Verdict;
 use crate::policy::Policy;
 use crate::policy::intake::{Action, Intake, LaneId, Pace};
@@ -20,6 +21,7 @@ pub(super) struct World<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Duration,
     pub(super) broker: Broker,
+    pub(super) store: Store,
     pub(super) plan: Plan,
     pub(super) host: Option<Host<'a>>,
     pub(super) ledger: Ledger,
@@ -69,6 +71,7 @@ impl<'a> World<'a> {
             policy,
             now: Duration::from_secs(1),
             broker: Broker::default(),
+            store: Store::default(),
             plan: setup.plan,
             host: None,
             ledger: Ledger::default(),
@@ -107,6 +110,7 @@ impl<'a> World<'a> {
             Step::Confirm(event) => self.confirm(event),
             Step::Refuse(event) => self.refuse(event),
             Step::Unconfirmed(event, taken) => self.unconfirmed(event, taken),
+            Step::Store(event, answer) => self.answer(event, answer),
             Step::TooLarge(event) => self.too_large(event),
             Step::SeeLost(event) => self.see_lost(event),
             Step::Leave(event) => self.leave(event),
@@ -202,6 +206,12 @@ impl<'a> World<'a> {
             self.cover.note(Seen::CrashInFlight);
         }
         for task in self.host.take().into_iter().flat_map(|host| host.tasks) {
+            match task.at {
+                At::Commit if !task.committed => self.cover.note(Seen::CrashBeforeCommit),
+                At::Over(_) => {}
+                _ if task.committed => self.cover.note(Seen::CrashAfterCommit),
+                _ => {}
+            }
             if task.is_acked_first() {
                 self.cover.note(Seen::AckedFirstAndLost);
                 self.ledger.accounts[task.event].forgiven = true;

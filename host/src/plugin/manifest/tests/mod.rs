@@ -262,6 +262,7 @@ fn a_match_takes_the_events_that_fit_all_of_it() {
         redelivered: false,
         attempt: 1,
         first_seen: 0,
+        id: None,
         returned: 0,
         properties,
         body: Vec::new(),
