@@ -32,6 +32,7 @@ mod sql;
 mod support;
 mod tls;
 mod told;
+mod transaction;
 mod transit;
 mod unreadable;
 mod versions;

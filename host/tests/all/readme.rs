@@ -67,6 +67,7 @@ fn the_manifest_and_the_configuration_are_good_ones() {
     fs::write(at("wabbit.toml"), config).expect("a configuration");
     let checked = Command::new(env!("CARGO_BIN_EXE_wabbit"))
         .env("SHOP_API_KEY", "a secret")
+        .env("DB_PASSWORD", "a secret")
         .arg("--config")
         .arg(at("wabbit.toml"))
         .arg("check")

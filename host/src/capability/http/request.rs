@@ -162,6 +162,7 @@ mod tests {
             attempt: 1,
             returned: 0,
             first_seen,
+            id: None,
             properties,
             body: body.into(),
         }

@@ -86,6 +86,12 @@ impl Place {
         self
     }
 
+    /// Sets a variable for what runs here from now on, in place of the value that it has.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Writes a file, which may be in a folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.path(name), content).unwrap();
