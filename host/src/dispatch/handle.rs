@@ -5,7 +5,7 @@
 use super::memory::Memory;
 use super::steps::{Deed, Work, unless_lost};
 use super::{Shared, failpoint, moves};
-use crate::flow::{Delivery, Event, Fault, Outcome, Settlement, Verdict};
+use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
 use crate::plugin::{Plugin, manifest};
 use crate::policy::Policy;
 use crate::policy::circuit::Sign;
@@ -74,67 +74,21 @@ pub async fn handle(
     let queue = queue.filter(|queue| queue.takes_back(event.returned) && !anonymous);
     // It may have waited for its turn while its connection was lost.
     let begun = if receipt.is_stale() { Happened::Lost } else { Happened::Begun };
-    let mut receipt = Some(receipt);
     let terms = target.terms(queue.is_some(), memory.is_some());
     let mut course = Course::new(terms, event.attempt, fastrand::f64());
     let work = Work { target, outbound, journal, event: &event, memory };
-    let (mut outcome, mut deed, mut handler) = (Outcome::Ok(Vec::new()), Deed::default(), None);
+    let mut state = State::new(receipt);
     let mut step = course.next(begun);
     let end = loop {
+        if let Step::End(end) = step {
+            break end;
+        }
         failpoint::before(step);
-        let happened = match step {
-            Step::Recall => match unless_lost(receipt.as_ref(), work.recall()).await {
-                Some(Some(known)) => {
-                    outcome = known;
-                    Happened::Recalled(Some(&outcome))
-                }
-                Some(None) => Happened::Recalled(None),
-                None => Happened::Lost,
-            },
-            Step::Call | Step::CallAnew => {
-                let anew = step == Step::CallAnew;
-                match work.call(anew, receipt.as_ref()).await {
-                    Some(called) => {
-                        (outcome, deed, handler) = called;
-                        Happened::Called(&outcome)
-                    }
-                    None => Happened::Lost,
-                }
-            }
-            Step::Commit => {
-                work.commit(std::mem::take(&mut deed), &mut outcome).await;
-                Happened::Committed(&outcome)
-            }
-            Step::Publish => {
-                match unless_lost(receipt.as_ref(), work.publish(&mut outcome)).await {
-                    Some(()) => Happened::Published(&outcome),
-                    None => Happened::Lost,
-                }
-            }
-            Step::Forget => {
-                work.forget().await;
-                Happened::Forgotten
-            }
-            Step::Tell(sign) => Happened::Told(tell(sign, &outcome)),
-            Step::Move(settlement) => {
-                let moved = work.carry(&outcome, settlement);
-                match unless_lost(receipt.as_ref(), moved).await {
-                    Some(arrived) => Happened::Moved(arrived),
-                    None => Happened::Lost,
-                }
-            }
-            Step::Settle(verdict) => {
-                let told = receipt.take().is_some_and(|receipt| receipt.settle(verdict));
-                if !told && verdict == Verdict::Ack {
-                    report::AckLost { queue: target.metrics.queue(), lost: 1 }.emit();
-                }
-                Happened::Settled(told)
-            }
-            Step::End(end) => break end,
-        };
+        let happened = take(step, &work, &mut state, &tell).await;
         failpoint::after(step);
         step = course.next(happened);
     };
+    let State { outcome, handler, receipt, .. } = state;
     if let (Some(queue), End::Settled(Settlement::Requeue)) = (queue, end) {
         outbound.holds(&event.queue, queue.delay(event.returned));
     }
@@ -154,6 +108,83 @@ pub async fn handle(
         journal.note_attempt(&event, attempt);
     }
     Some(Again { delivery: Delivery { event: Event { attempt, ..event }, receipt }, delay })
+}
+
+/// How far an event has come.
+struct State {
+    outcome: Outcome,
+    /// What is to be committed.
+    deed: Deed,
+    /// Time in the handler, if it was called.
+    handler: Option<Duration>,
+    /// Until it is settled.
+    receipt: Option<Receipt>,
+}
+
+impl State {
+    fn new(receipt: Receipt) -> Self {
+        let (outcome, deed) = (Outcome::Ok(Vec::new()), Deed::default());
+        Self { outcome, deed, handler: None, receipt: Some(receipt) }
+    }
+}
+
+/// Takes one step, and says what happened.
+async fn take<'a>(
+    step: Step,
+    work: &Work<'_>,
+    state: &'a mut State,
+    tell: &impl Fn(Sign, &Outcome) -> Shelter,
+) -> Happened<'a> {
+    let State { outcome, deed, handler, receipt } = state;
+    match step {
+        Step::Recall => match unless_lost(receipt.as_ref(), work.recall()).await {
+            Some(Some(known)) => {
+                *outcome = known;
+                Happened::Recalled(Some(outcome))
+            }
+            Some(None) => Happened::Recalled(None),
+            None => Happened::Lost,
+        },
+        Step::Call | Step::CallAnew => {
+            let anew = step == Step::CallAnew;
+            match work.call(anew, receipt.as_ref()).await {
+                Some(called) => {
+                    (*outcome, *deed, *handler) = called;
+                    Happened::Called(outcome)
+                }
+                None => Happened::Lost,
+            }
+        }
+        Step::Commit => {
+            work.commit(std::mem::take(deed), outcome).await;
+            Happened::Committed(outcome)
+        }
+        Step::Publish => match unless_lost(receipt.as_ref(), work.publish(outcome)).await {
+            Some(()) => Happened::Published(outcome),
+            None => Happened::Lost,
+        },
+        Step::Forget => {
+            work.forget().await;
+            Happened::Forgotten
+        }
+        Step::Tell(sign) => Happened::Told(tell(sign, outcome)),
+        Step::Move(settlement) => {
+            let moved = work.carry(outcome, settlement);
+            match unless_lost(receipt.as_ref(), moved).await {
+                Some(arrived) => Happened::Moved(arrived),
+                None => Happened::Lost,
+            }
+        }
+        Step::Settle(verdict) => {
+            let told = receipt.take().is_some_and(|receipt| receipt.settle(verdict));
+            if !told && verdict == Verdict::Ack {
+                report::AckLost { queue: work.target.metrics.queue(), lost: 1 }.emit();
+            }
+            Happened::Settled(told)
+        }
+        // Nothing is left to be done.
+        Step::End(_) => Happened::Lost,
+    }
 }
 
 /// Reports how it ended.
