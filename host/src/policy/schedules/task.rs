@@ -44,6 +44,8 @@ pub(super) struct Task<'a> {
     pub(super) concluded: bool,
     /// How many of its handler's publications are confirmed.
     pub(super) confirmed: usize,
+    /// It was recorded as handled when it began.
+    known: bool,
     /// What its handler did is visible.
     pub(super) committed: bool,
     /// It was in the way of another, since it was called last.
@@ -118,6 +120,7 @@ impl<'a> World<'a> {
             outcome: Outcome::Ok(Vec::new()),
             concluded: false,
             confirmed: 0,
+            known: false,
             committed: false,
             in_the_way: false,
             moved: false,
@@ -160,6 +163,7 @@ impl<'a> World<'a> {
         let commits = self.setup.recorded && plugin.is_some();
         let recalls = commits && !at_most_once;
         task.terms = Terms { policy, at_most_once, in_order, queue_delays, commits, recalls };
+        task.known = recalls && self.store.knows(event, plugin);
         task.course = Course::new(task.terms, task.attempt, 0.5);
         let step = task.course.next(if stale { Happened::Lost } else { Happened::Begun });
         if stale {
@@ -192,6 +196,9 @@ impl<'a> World<'a> {
                     let counts = !self.setup.queue_delays;
                     hold(Invariant::BoundedAttempts, attempt <= limit || !counts, || {
                         format!("event {event} is at attempt {attempt} of {limit}")
+                    })?;
+                    hold(Invariant::Truth, !self.task(at).known, || {
+                        format!("event {event} is handled again, and recorded")
                     })?;
                     self.task(at).at = At::Call;
                     return if called { self.ledger.called(event, limit) } else { Ok(()) };
