@@ -85,9 +85,9 @@ class Program:
 
 class Host(Program):
     """`wabbit run`, with these handlers (all of the system unless named), and a data folder of its own
-    name. `config` is a file beside the scenario."""
+    name. `config` is a file beside the scenario. Its admin address is a free one unless stated."""
 
-    def __init__(self, name, handlers=None, config="wabbit.toml", **env):
+    def __init__(self, name, handlers=None, config="wabbit.toml", admin="127.0.0.1:0", **env):
         plugins = HANDLERS
         if handlers is not None:
             plugins = WORK / f"{name}-plugins"
@@ -98,7 +98,7 @@ class Host(Program):
         log = WORK / f"{name}.log"
         self.begins = log.stat().st_size if log.exists() else 0
         flags = ["--config", config, "--log-format", "json"]
-        command = ["wabbit", *flags, "run", "--plugins", plugins, "--admin", "127.0.0.1:0"]
+        command = ["wabbit", *flags, "run", "--plugins", plugins, "--admin", admin]
         super().__init__(name, command, **env)
 
     def lines(self):

@@ -11,6 +11,7 @@ mod circuit;
 mod cli;
 mod conformance;
 mod databases;
+mod examples;
 mod faults;
 mod guests;
 mod http;

@@ -66,17 +66,20 @@ impl Ended {
     }
 }
 
+/// Makes hosts whose cache folder is `cache` compile a component once for all tests and all runs.
+pub fn keep_compiled(cache: &Path) {
+    let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    std::fs::create_dir_all(&compiled).unwrap();
+    std::fs::create_dir_all(cache.join("wabbit")).unwrap();
+    std::os::unix::fs::symlink(compiled, cache.join("wabbit/compiled")).unwrap();
+}
+
 impl Place {
     /// An empty one.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("plugins")).unwrap();
-        // Compiled once for all tests and all runs.
-        let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-        std::fs::create_dir_all(&compiled).unwrap();
-        let cache = dir.path().join("cache/wabbit");
-        std::fs::create_dir_all(&cache).unwrap();
-        std::os::unix::fs::symlink(compiled, cache.join("compiled")).unwrap();
+        keep_compiled(&dir.path().join("cache"));
         Self { dir, env: Vec::new() }
     }
 
