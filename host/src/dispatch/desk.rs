@@ -317,6 +317,7 @@ fn received(target: &Target, event: &Event) {
         subscription: &target.metrics,
         message_id: event.properties.message_id.as_deref().unwrap_or_default(),
         attempt: event.attempt,
+        redelivered: event.redelivered,
         age: published.and_then(|at| SystemTime::now().duration_since(at).ok()),
     }
     .emit();

@@ -46,6 +46,8 @@ pub struct DeliveryReceived<'a> {
     pub message_id: &'a str,
     /// From 1.
     pub attempt: u32,
+    /// It was delivered before, as the broker says.
+    pub redelivered: bool,
     /// Time since it was published, if that is known.
     pub age: Option<Duration>,
 }
@@ -53,7 +55,7 @@ pub struct DeliveryReceived<'a> {
 impl DeliveryReceived<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        let Self { subscription, message_id, attempt, age } = self;
+        let Self { subscription, message_id, attempt, redelivered, age } = self;
         subscription.deliveries.increment(1);
         if let Some(age) = age {
             subscription.event_age_seconds.record(age);
@@ -63,6 +65,7 @@ impl DeliveryReceived<'_> {
             queue = subscription.queue,
             message_id = %short(message_id),
             attempt,
+            redelivered,
             "received"
         );
     }

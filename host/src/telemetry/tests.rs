@@ -72,8 +72,11 @@ fn a_delivery_and_a_lost_ack_are_counted() {
     let orders = subscription("received");
     has("received", "wabbit_deliveries_total{plugin=\"received\",queue=\"q\"} 0");
     let age = Some(Duration::from_secs(2));
-    DeliveryReceived { subscription: &orders, message_id: "", attempt: 1, age }.emit();
-    DeliveryReceived { subscription: &orders, message_id: "", attempt: 1, age: None }.emit();
+    for age in [age, None] {
+        let (subscription, message_id, attempt) = (&orders, "", 1);
+        let redelivered = age.is_none();
+        DeliveryReceived { subscription, message_id, attempt, redelivered, age }.emit();
+    }
     AckLost { queue: "lost-here", lost: 1 }.emit();
     has("received", "wabbit_deliveries_total{plugin=\"received\",queue=\"q\"} 2");
     has("received", "wabbit_event_age_seconds_count{plugin=\"received\",queue=\"q\"} 1");

@@ -3,7 +3,7 @@
 use super::nodes::{self, Nodes};
 use super::oracle::Pass;
 use super::run::{Plan, Run};
-use super::{full, ms, secs};
+use super::{events, full, ms, secs};
 use crate::support::process::eventually;
 use crate::support::rabbit::text;
 use lapin::types::AMQPValue;
@@ -55,6 +55,26 @@ async fn killed() {
     let account = run.account().await;
     let [losses, publish_losses] = account.evidence.reconnects;
     account.passes(&Pass { losses, publish_losses, ..Pass::default() });
+}
+
+/// Each event is tried again, and many wait for that when the broker is killed: all come. Those that
+/// the broker was about to put back may come twice, of which it says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_retries_wait() {
+    let mut nodes = nodes::hurt().await;
+    let plan = Plan::on("retries through a killed broker", nodes.broker(0));
+    let mut run = plan.during(secs(10)).retried(secs(1)).start().await;
+    nodes[0].kill();
+    nodes[0].start_again().unwrap();
+    over_when_reachable(&mut run, &nodes).await;
+    nodes[0].wait_ready().unwrap();
+    let mut account = run.account().await;
+    let (_, twice, _) = account.duplicates();
+    account.report.note(format!("{} events came twice, unsaid", twice.len()));
+    let [losses, publish_losses] = account.evidence.reconnects;
+    // Published in the second and a half before.
+    let copied = events() as usize / 10;
+    account.passes(&Pass { losses, publish_losses, attempts: 2, copied, ..Pass::default() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

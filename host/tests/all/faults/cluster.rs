@@ -13,12 +13,15 @@ const COLUMNS: [&str; 4] = ["name", "leader", "members", "online"];
 
 /// A host under load. Returns also which node leads the queue `work`.
 async fn start(row: &'static str, nodes: &Nodes, during: Duration) -> (Run, usize) {
-    let plan = Plan::on(row, nodes.broker(0)).at(nodes.addresses()).quorum().during(during);
-    let mut run = plan.start().await;
+    begin(Plan::on(row, nodes.broker(0)).during(during), nodes).await
+}
+
+async fn begin(plan: Plan, nodes: &Nodes) -> (Run, usize) {
+    let mut run = plan.at(nodes.addresses()).quorum().start().await;
     let args = ["list_queues", "--formatter", "json", "-p", &run.vhost.name];
     let listed = nodes.broker(0).ctl(&[&args[..], &COLUMNS].concat()).await;
     let queues: Vec<Value> = serde_json::from_str(&listed).unwrap();
-    for queue in &queues {
+    for queue in queues.iter().filter(|queue| queue["members"].is_array()) {
         let members = queue["members"].as_array().map_or(0, Vec::len);
         run.report.expect(members == nodes.len(), format!("not on all nodes: {queue}"));
     }
@@ -96,4 +99,41 @@ async fn its_nodes_restarted_one_after_the_other() {
     account.report.note(format!("{paused:.1?} without effects in all"));
     account.report.expect(paused <= secs(15), format!("{paused:?} without effects in all"));
     account.passes(&pass);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long"]
+async fn its_leader_stopped_while_retries_wait() {
+    let mut nodes = nodes::cluster().await;
+    let row = "retries through a stopped leader";
+    let plan = Plan::on(row, nodes.broker(0)).during(secs(40)).retried(secs(1));
+    let (mut run, leader) = begin(plan, &nodes).await;
+    nodes[leader].signal("STOP");
+    let watched = watch(&run, &nodes, leader);
+    sleep(secs(30)).await;
+    nodes[leader].signal("CONT");
+    run.over();
+    watched.await.unwrap();
+    nodes.whole().await;
+    let (account, pass) = account(run).await;
+    account.passes(&Pass { gap: Some(secs(45)), back: secs(45), attempts: 2, ..pass });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long"]
+async fn its_leader_killed_while_retries_wait() {
+    let mut nodes = nodes::cluster().await;
+    let row = "retries through a killed leader";
+    let plan = Plan::on(row, nodes.broker(0)).during(secs(10)).retried(secs(1));
+    let (mut run, leader) = begin(plan, &nodes).await;
+    nodes[leader].kill();
+    run.over();
+    let watched = watch(&run, &nodes, leader);
+    sleep(secs(10)).await;
+    watched.await.unwrap();
+    nodes[leader].start_again().unwrap();
+    nodes.whole().await;
+    let (account, pass) = account(run).await;
+    // Where delay queues were on that node, retries wait for it.
+    account.passes(&Pass { gap: Some(secs(40)), back: secs(40), attempts: 2, ..pass });
 }

@@ -41,6 +41,7 @@ mod guests;
 mod history;
 mod hosts;
 mod idle;
+mod memory;
 mod network;
 mod nodes;
 mod oracle;

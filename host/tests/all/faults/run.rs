@@ -4,7 +4,7 @@
 use super::oracle::{Account, Evidence};
 use super::report::Report;
 use super::workload::{Load, Workload};
-use super::{events, full, secs};
+use super::{events, full, ms, secs};
 use crate::support::broker::Broker;
 use crate::support::process::{LOOK, Place, Wabbit};
 use crate::support::rabbit::Vhost;
@@ -31,6 +31,7 @@ pub struct Plan {
     during: Duration,
     at_once: u32,
     keys: u32,
+    retried: Option<Duration>,
     subscription: String,
     queues: Vec<String>,
     /// Names and manifests.
@@ -55,6 +56,7 @@ impl Plan {
             during: Duration::ZERO,
             at_once: CONCURRENCY,
             keys: 0,
+            retried: None,
             subscription: String::new(),
             queues: Vec::new(),
             others: Vec::new(),
@@ -79,6 +81,11 @@ impl Plan {
     /// Each event has one of so many keys in the header `key`, and some ask to come again.
     pub fn keys(self, keys: u32) -> Self {
         Self { keys, ..self }
+    }
+
+    /// Each event asks to come again, once, and does so after this delay.
+    pub fn retried(self, delay: Duration) -> Self {
+        Self { retried: Some(delay), ..self }
     }
 
     /// More of the subscription, e.g. `order-by`.
@@ -143,6 +150,7 @@ impl Plan {
             during: self.during,
             concurrency: self.at_once,
             keys: self.keys,
+            retried: self.retried.is_some(),
         };
         let thirds = load.thirds();
         let workload = Workload::start(load);
@@ -159,9 +167,12 @@ impl Plan {
 
     fn written(&self) -> String {
         let kind = if self.quorum { "type = \"quorum\"\n" } else { "" };
+        let delay = self.retried.unwrap_or(ms(50)).as_millis();
+        // That all fail once is as it should be.
+        let circuit = if self.retried.is_some() { "[circuit]\nfailures = 0\n" } else { "" };
         format!(
             "[[subscription]]\n{kind}prefetch = {PREFETCH}\nconcurrency = {CONCURRENCY}\n{}\n\
-             [retry]\ndelays = [\"50ms\"]\n[grants]\npublish = [\":effects\"]\n",
+             [retry]\ndelays = [\"{delay}ms\"]\n{circuit}[grants]\npublish = [\":effects\"]\n",
             self.subscription
         )
     }

@@ -52,6 +52,8 @@ pub struct Load {
     pub concurrency: u32,
     /// If there are keys, each event has one in the header `key`, and some events ask to come again.
     pub keys: u32,
+    /// Each event asks to come again once.
+    pub retried: bool,
 }
 
 impl Load {
@@ -68,7 +70,7 @@ impl Load {
 
     fn body(&self, number: Number, slow: bool) -> Vec<u8> {
         let again = "ok-from:2".to_owned();
-        let again = Some(again).filter(|_| self.keys > 0 && number % 41 == 7);
+        let again = Some(again).filter(|_| self.retried || self.keys > 0 && number % 41 == 7);
         let sleep = format!("sleep:{}", self.sleep().as_millis());
         let slow = Some(sleep).filter(|_| slow && !self.during.is_zero());
         let effect = "report:event::effects".to_owned();
