@@ -57,8 +57,8 @@ async fn an_event_that_came_back_often_is_handled() {
     vhost.queue("out", &[]).await;
     returned(&vhost, RETURNS_ALONE + 3, &[&work(0, "often"), &work(0, "too")]).await;
     let host = Place::new().plugin("orders", "scripted", &quorum(10)).run(&vhost.url).await;
-    assert_eq!(body(&vhost.next("out").await), "often");
-    assert_eq!(body(&vhost.next("out").await), "too");
+    let both = [body(&vhost.next("out").await), body(&vhost.next("out").await)];
+    assert_eq!(std::collections::BTreeSet::from(both), ["often", "too"].map(str::to_owned).into());
     host.logs(&["this event came back often", "\"returned\":23", "\"alone\":true"]).await;
     assert_eq!(vhost.count("orders.dlq").await, 0);
 }
