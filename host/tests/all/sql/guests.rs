@@ -4,6 +4,7 @@ use super::*;
 use crate::support::host::TestHost;
 use crate::support::{guest, header};
 use serde_json::{Value as Json, json};
+use wabbit::flow::Properties;
 
 const MANIFEST: &str = "
     [retry]
@@ -117,5 +118,26 @@ async fn a_handler_that_takes_too_long_holds_nothing_afterwards() {
         send(&host, &[select.clone(), update, select]).await;
         assert_eq!(host.take_text("out").await, r#"[["a"]]"#, "{}", place.kind());
         assert_eq!(host.take_text("out").await, r#"[["b"]]"#, "{}", place.kind());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_event_did_is_there_for_the_next_one_and_done_once() {
+    for place in Place::all().await {
+        place.create("CREATE TABLE products (id INTEGER, name VARCHAR(20))").await;
+        let host = host(&place, MANIFEST).await;
+        let insert = place.places("INSERT INTO products VALUES (?, ?)");
+        let steps =
+            json!([["execute", "shop", insert, [1, "größe"]], ["publish", "~out", "published"],]);
+        let message_id = Some("the same".to_owned());
+        let properties = Properties { message_id, ..Properties::default() };
+        host.send_with("orders", &steps.to_string(), properties.clone()).await;
+        assert_eq!(host.take_text("out").await, "published", "{}", place.kind());
+        // As a publisher does that did not see the first one confirmed.
+        host.send_with("orders", &steps.to_string(), properties).await;
+        let select = json!(["query", "shop", "SELECT id, name FROM products", [], "~out"]);
+        send(&host, &[select]).await;
+        assert_eq!(host.take_text("out").await, r#"[[1,"größe"]]"#, "{}", place.kind());
+        host.finds_empty("orders.dlq").await;
     }
 }
