@@ -2,6 +2,7 @@
 //! server; and what guests see of it.
 
 mod embedded;
+mod guests;
 mod redis_server;
 mod secured;
 mod stores;
