@@ -12,8 +12,10 @@ use std::process::Command;
 
 /// The file by which a system is known.
 const SCENARIO: &str = "scenario.py";
-/// What a system's `wabbit.toml` calls the URLs of its databases.
-const DATABASES: [(&str, fn() -> Result<Service>); 3] = [
+/// The variable of a database's URL, as a system's `wabbit.toml` calls it, and how to start one.
+pub type Database = (&'static str, fn() -> Result<Service>);
+
+const DATABASES: [Database; 3] = [
     ("POSTGRES_URL", Service::postgres),
     ("MYSQL_URL", Service::mariadb),
     ("REDIS_URL", Service::redis),
@@ -47,7 +49,7 @@ impl System {
     }
 
     /// The databases that its `wabbit.toml` names: the variables of their URLs, and how to start them.
-    pub fn databases(&self) -> Result<Vec<(&'static str, fn() -> Result<Service>)>> {
+    pub fn databases(&self) -> Result<Vec<Database>> {
         let file = self.dir.join("wabbit.toml");
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let named = |(variable, _): &(&str, _)| text.contains(&format!("${{{variable}"));

@@ -23,6 +23,9 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
+/// A connection, and what names it.
+pub(super) type Opened<B> = (<B as Backend>::Connection, <B as Backend>::Key);
+
 /// One kind of database.
 pub(super) trait Backend: Send + Sync + 'static {
     /// An open connection.
@@ -40,7 +43,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     const WRITERS: Option<usize>;
 
     /// Opens a connection.
-    fn connect(&self) -> BoxFuture<'_, Result<(Self::Connection, Self::Key), sqlx::Error>>;
+    fn connect(&self) -> BoxFuture<'_, Result<Opened<Self>, sqlx::Error>>;
 
     /// Carries out a statement of the host, without parameters and rows.
     fn plain<'a>(

@@ -199,11 +199,11 @@ fn binary(name: &str, text: bool, bytes: &[u8]) -> Option<Option<Value>> {
         "DATE" => {
             fixed(bytes).and_then(|it| Some(Value::Date(write_days(i32::from_be_bytes(it))?)))
         }
-        "TIME" => fixed(bytes).and_then(|it| match i64::from_be_bytes(it) {
-            DAY => Some(Value::Time("24:00:00".to_owned())),
+        "TIME" => fixed(bytes).map(|it| match i64::from_be_bytes(it) {
+            DAY => Value::Time("24:00:00".to_owned()),
             micros => {
                 let time = NaiveTime::MIN.overflowing_add_signed(TimeDelta::microseconds(micros));
-                Some(Value::Time(write_time(time.0)))
+                Value::Time(write_time(time.0))
             }
         }),
         "TIMESTAMP" => fixed(bytes).and_then(|it| {

@@ -53,6 +53,7 @@ mod secrets;
 mod settling;
 mod workload;
 
+pub use report::say;
 use std::time::Duration;
 
 /// Whether this is the long suite: all events, and faults as long as the table has them.

@@ -103,6 +103,6 @@ impl Drop for Report {
 }
 
 /// Past the test's capture of what is printed.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -74,7 +74,7 @@ async fn values_are_plain_and_shared_with_other_programs() {
         let committed = store.commit(&unit, None).await;
         assert!(matches!(committed, Err(StoreError::Conflict(_))), "{committed:?}");
     }
-    assert_eq!(other.exists::<_, bool>("shop:b").await.unwrap(), false);
+    assert!(!other.exists::<_, bool>("shop:b").await.unwrap());
 
     // The host's own keys are under the prefix, too, and go by themselves.
     store.commit(&unit(&[], &[]), Some(record(0xab, &[]))).await.unwrap();

@@ -3,6 +3,7 @@
 //! once, each publication at least once, copies with equal message-ids, and nothing owed.
 
 use super::kit::{Effects, Kind, Kit};
+use crate::faults::say;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the host is ended, see `dispatch/failpoint.rs`.
@@ -32,7 +33,7 @@ fn full() -> bool {
 async fn ended_anywhere(kind: Kind) {
     let (events, most) = if full() { (1000, 30) } else { (120, 20) };
     let seed = fastrand::u64(..);
-    println!("{kind:?}: seed {seed}");
+    say(&format!("{kind:?}: seed {seed}"));
     let mut rng = fastrand::Rng::with_seed(seed);
     let kit = Kit::new(kind).await;
     let mut place = kit.place(MANIFEST).await;
@@ -57,7 +58,7 @@ async fn ended_anywhere(kind: Kind) {
             _ => panic!("{host:#?}"),
         }
     }
-    println!("{kind:?}: ended at {ended:?}");
+    say(&format!("{kind:?}: ended at {ended:?}"));
     let least = if full() { POINTS.len() } else { 4 };
     assert!(ended.len() >= least, "it was ended at {ended:?} only");
     assert_eq!(kit.vhost.count("orders.dlq").await, 0, "dead letters");
@@ -71,7 +72,7 @@ async fn ended_anywhere(kind: Kind) {
     let expected: BTreeSet<_> = (0..events).map(|event| format!("e{event}.orders.0")).collect();
     assert_eq!(ids, expected, "publications");
     let copies: BTreeMap<_, _> = published.iter().filter(|(_, times)| **times > 1).collect();
-    println!("{kind:?}: copies {copies:?}");
+    say(&format!("{kind:?}: copies {copies:?}"));
     kit.has_records(&place, events as usize).await;
 }
 

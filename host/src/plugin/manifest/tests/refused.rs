@@ -136,6 +136,13 @@ fn values_out_of_range_come_with_their_rule() {
             "[[subscription]]\ntopology = 'none'",
             "#:2:12: `[[subscription]] topology` must be `ensure`, `verify` or `off`, is `none`",
         ),
+        ("[build]\nwatch = []", "#:1:1: `[build] command` is missing"),
+    ]);
+}
+
+#[test]
+fn grants_that_make_no_sense_are_refused() {
+    assert_refused(&[
         (
             "[grants]\npublish = ['shop']",
             "#:2:11: `[grants] publish` has a bad entry: must be `EXCHANGE:KEY`, is `shop`\n\
@@ -160,7 +167,6 @@ fn values_out_of_range_come_with_their_rule() {
              #:2:53: the hosts of `[grants] variables.k` have a bad entry: must begin with \
              `https://` or `http://`, is `b`\nhint: write `https://b`",
         ),
-        ("[build]\nwatch = []", "#:1:1: `[build] command` is missing"),
     ]);
 }
 
