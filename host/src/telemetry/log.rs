@@ -20,7 +20,8 @@ pub enum Format {
 /// Libraries that tell at `info` what only their authors need, or whose errors the host reports in
 /// its own words.
 const QUIETER: &str = "lapin=off,amq_protocol=off,async_rs=off,rustls=warn,hyper=warn,notify=warn,\
-                       wasmtime=warn,wasmtime_wasi=warn,cranelift_codegen=warn,regalloc2=warn";
+                       sqlx=warn,wasmtime=warn,wasmtime_wasi=warn,cranelift_codegen=warn,\
+                       regalloc2=warn";
 
 /// A filter that cannot be understood.
 #[derive(Debug, thiserror::Error)]

@@ -94,6 +94,14 @@ pub(super) fn is_no_table(dialect: Dialect, problem: &Problem) -> bool {
     }
 }
 
+/// Whether another connection has made the same table or index in the same moment: to PostgreSQL,
+/// `IF NOT EXISTS` says nothing of that.
+pub(super) fn is_there_already(dialect: Dialect, error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    // A name that is taken in its catalogues; a table or an index; the type of a row.
+    dialect == Dialect::Postgres && ["23505", "42P07", "42710"].contains(&&*code(&**error))
+}
+
 /// Whether it is the end of a statement that was stopped.
 pub(super) fn is_stopped(dialect: Dialect, problem: &Problem) -> bool {
     let Problem::Sql(sqlx::Error::Database(error)) = problem else { return false };

@@ -2,7 +2,7 @@
 //! are made when they are first missed. Next: `store`, which puts all of it together.
 
 use super::backend::{Backend, Problem};
-use super::errors::{Place, is_no_table, judge, judge_own};
+use super::errors::{Place, is_no_table, is_there_already, judge, judge_own};
 use super::found::Found;
 use super::pool::{Held, Pool};
 use super::session::late;
@@ -234,7 +234,10 @@ async fn once<B: Backend>(
 
 async fn make<B: Backend>(held: &mut Held<B>) -> Result<(), sqlx::Error> {
     for table in tables(B::DIALECT) {
-        B::plain(&mut held.connection, table).await?;
+        match B::plain(&mut held.connection, table).await {
+            Err(error) if is_there_already(B::DIALECT, &error) => {}
+            made => made?,
+        }
     }
     Ok(())
 }

@@ -98,3 +98,17 @@ async fn who_may_make_no_tables_is_told_what_to_run() {
         place.create(&format!("DROP USER {id}")).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_events_at_once_may_be_the_first() {
+    for place in Place::all().await {
+        let hosts: Vec<_> = (0..8).map(|_| place.open()).collect();
+        let recalled = hosts.iter().enumerate().map(|(n, host)| {
+            let (host, event) = (host.clone(), EventId([u8::try_from(n).unwrap(); 32]));
+            tokio::spawn(async move { host.recall(event).await })
+        });
+        for recalled in recalled.collect::<Vec<_>>() {
+            assert_eq!(recalled.await.unwrap(), Ok(Recalled::New), "{}", place.kind());
+        }
+    }
+}
