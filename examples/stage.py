@@ -15,7 +15,8 @@ from pathlib import Path
 
 WORK = Path(os.environ["WORK"])
 HANDLERS = Path(os.environ["HANDLERS"])
-PATIENCE = 60
+# Two busy cores may take a minute to compile a handler in Python.
+PATIENCE = 180
 RUNNING = []
 
 
@@ -48,11 +49,12 @@ def eventually(what, look):
     fail(f"waited in vain: {what}")
 
 
-def run(*command):
+def run(*command, env=None):
     """Runs a command to its end, which must be a good one; what it prints."""
-    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command, pipe = list(map(str, command)), subprocess.PIPE
+    ended = subprocess.run(command, stdout=pipe, stderr=pipe, text=True, env=env)
     if ended.returncode != 0:
-        fail(f"{' '.join(map(str, command))}: {ended.stderr or ended.stdout}")
+        fail(f"{' '.join(command)}: {ended.stderr or ended.stdout}")
     return ended.stdout
 
 
@@ -62,9 +64,10 @@ class Program:
     def __init__(self, name, command, **env):
         self.name = name
         self.log = WORK / f"{name}.log"
+        self.env = {**os.environ, **env}
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                list(map(str, command)), stdout=log, stderr=log, env={**os.environ, **env}
+                list(map(str, command)), stdout=log, stderr=log, env=self.env
             )
         RUNNING.append(self)
 
@@ -137,7 +140,7 @@ class Host(Program):
 
     def wait_idle(self):
         """Waits until everything is processed: asked of the only host on these queues."""
-        run("wabbit", "wait-idle", "--admin", self.admin)
+        run("wabbit", "wait-idle", "--admin", self.admin, env=self.env)
 
 
 @atexit.register

@@ -4,6 +4,8 @@
 
 mod message_board;
 mod product_catalogue;
+mod profile_updates;
+mod restaurant_sync;
 
 use crate::support::database::Database;
 use crate::support::environment;

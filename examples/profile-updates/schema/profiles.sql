@@ -1,0 +1,5 @@
+CREATE TABLE profiles (
+    user_id text PRIMARY KEY,
+    email   text NOT NULL UNIQUE,
+    name    text NOT NULL
+);
