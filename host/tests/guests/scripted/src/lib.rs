@@ -25,19 +25,7 @@ wit_bindgen::generate!({
             include wabbit:handler/publishing-handler@0.1.0;
             import wabbit:circuit/breaker@0.1.0;
             import wasi:sockets/tcp-create-socket@0.2.3;
-            import wasi:clocks/monotonic-clock@0.2.3;
-        }
-        package wasi:io@0.2.3 {
-            interface poll {
-                resource pollable;
-            }
-        }
-        package wasi:clocks@0.2.3 {
-            interface monotonic-clock {
-                use wasi:io/poll@0.2.3.{pollable};
-                type duration = u64;
-                subscribe-duration: func(when: duration) -> pollable;
-            }
+            import wasi:clocks/monotonic-clock@0.2.12;
         }
         package wasi:sockets@0.2.3 {
             interface network {

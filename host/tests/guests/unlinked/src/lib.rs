@@ -22,7 +22,7 @@ struct Unlinked;
 
 impl Guest for Unlinked {
     fn handle(_: Event) -> Result<(), Failure> {
-        let answer = wasi::http::outgoing_handler::handle(1);
+        let answer = wasi::http0_3_0::outgoing_handler::handle(1);
         Err(Failure::Reject(format!("the host answered {answer}")))
     }
 }
