@@ -43,6 +43,8 @@ admin = f"127.0.0.1:{free_port()}"
 say("The end-to-end test, with one host.")
 host = Host("host-1", admin=admin).ready()
 passes(end_to_end("end-to-end"))
+again = host.metric("wabbit_conflicts_total")
+say(f"    {again:.0f} times an append met another and was done again")
 
 say("Again, with three hosts, which are scaled to zero while messages come.")
 hosts = [host, *(Host(f"host-{number}").ready() for number in (2, 3))]
