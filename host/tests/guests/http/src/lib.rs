@@ -122,9 +122,9 @@ fn receive(sent: &FutureIncomingResponse) -> Result<Value, ErrorCode> {
     let answer = sent.get().ok_or(ErrorCode::InternalError(None))?;
     let response = answer.map_err(|()| ErrorCode::InternalError(None))??;
     let headers = response.headers().entries();
-    let headers = headers.into_iter().map(|(name, value)| {
-        (name, Value::from(String::from_utf8_lossy(&value).into_owned()))
-    });
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (name, Value::from(String::from_utf8_lossy(&value).into_owned())));
     let headers = headers.collect::<serde_json::Map<_, _>>();
     let status = response.status();
     let body = response.consume().map_err(|()| ErrorCode::InternalError(None))?;

@@ -61,7 +61,9 @@ fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(it) => Value::Boolean(*it),
-        Json::Number(n) => n.as_i64().map_or(Value::Real(n.as_f64().unwrap_or(0.0)), Value::Integer),
+        Json::Number(n) => {
+            n.as_i64().map_or(Value::Real(n.as_f64().unwrap_or(0.0)), Value::Integer)
+        }
         Json::String(text) => Value::Text(text.clone()),
         other => Value::Json(other.to_string()),
     }
