@@ -12,7 +12,7 @@ pub mod sql;
 
 use crate::flow::{Fault, Outcome, Publication};
 use futures_util::future::BoxFuture;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 pub use key_value::KeyValue;
 pub use location::Location;
@@ -24,6 +24,10 @@ pub use sql::Database;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(pub [u8; 32]);
 
+/// How much longer than others an event is remembered whose publications nobody has taken: as long as
+/// that they can still be sent. They are forgotten together.
+pub const OWED: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// What is kept of an event that was handled.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
@@ -31,7 +35,7 @@ pub struct Record<'a> {
     pub event: EventId,
     /// What is to be published for it, with message-ids.
     pub publications: &'a [Publication],
-    /// Until when it is remembered.
+    /// Until when it is remembered; with publications that nobody has taken, [`OWED`] longer.
     pub expires: SystemTime,
 }
 

@@ -7,9 +7,9 @@ use super::found::Found;
 use super::pool::{Held, Pool};
 use super::session::late;
 use super::{Constraint, Dialect, Limits, SqlError, StoreError, Value};
-use crate::store::{EventId, Recalled, Record, outbox};
+use crate::store::{EventId, OWED, Recalled, Record, outbox};
 use std::time::{Duration, SystemTime};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 /// How many records one statement forgets, so that it holds up no event for long.
 const BATCH: u64 = 5_000;
@@ -72,23 +72,38 @@ const KEPT: Asked = Asked {
     others: "INSERT INTO wabbit_outbox (event, expires, publications) VALUES (?, ?, ?)",
 };
 
-const EXPIRED_OUTBOX: Asked = Asked {
-    postgres: "DELETE FROM wabbit_outbox WHERE expires < $1",
-    others: "DELETE FROM wabbit_outbox WHERE expires < ?",
-};
+/// What is owed for so long that it is given up, with the records of its events first.
+const GIVEN_UP: [Asked; 2] = [
+    Asked {
+        postgres: "DELETE FROM wabbit_inbox WHERE id IN \
+                   (SELECT event FROM wabbit_outbox WHERE expires < $1)",
+        others: "DELETE FROM wabbit_inbox WHERE id IN \
+                 (SELECT event FROM wabbit_outbox WHERE expires < ?)",
+    },
+    Asked {
+        postgres: "DELETE FROM wabbit_outbox WHERE expires < $1",
+        others: "DELETE FROM wabbit_outbox WHERE expires < ?",
+    },
+];
 
-/// Of some records, as [`BATCH`] says; MySQL knows no LIMIT in a subquery, the others none here.
+/// Of some records that owe nothing, as [`BATCH`] says; MySQL knows no LIMIT in a subquery, the others
+/// none here. A record without its publications would say that they are published.
 fn expired(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => {
             "DELETE FROM wabbit_inbox WHERE id IN \
-             (SELECT id FROM wabbit_inbox WHERE expires < $1 LIMIT 5000)"
+             (SELECT id FROM wabbit_inbox WHERE expires < $1 AND NOT EXISTS \
+             (SELECT 1 FROM wabbit_outbox WHERE event = id) LIMIT 5000)"
         }
         Dialect::Sqlite => {
             "DELETE FROM wabbit_inbox WHERE id IN \
-             (SELECT id FROM wabbit_inbox WHERE expires < ? LIMIT 5000)"
+             (SELECT id FROM wabbit_inbox WHERE expires < ? AND NOT EXISTS \
+             (SELECT 1 FROM wabbit_outbox WHERE event = id) LIMIT 5000)"
         }
-        Dialect::MySql => "DELETE FROM wabbit_inbox WHERE expires < ? LIMIT 5000",
+        Dialect::MySql => {
+            "DELETE FROM wabbit_inbox WHERE expires < ? AND NOT EXISTS \
+             (SELECT 1 FROM wabbit_outbox WHERE event = id) LIMIT 5000"
+        }
     }
 }
 
@@ -134,10 +149,26 @@ pub(super) async fn published<B: Backend>(
 /// Forgets what expired.
 pub(super) async fn expire<B: Backend>(pool: &Pool<B>, now: SystemTime) -> Result<(), StoreError> {
     let now = [seconds(now)];
-    ask(pool, true, EXPIRED_OUTBOX.of(B::DIALECT), &now).await?;
     while ask(pool, true, expired(B::DIALECT), &now).await?.0 >= BATCH {}
+    give_up(pool, &now).await?;
     pool.sweep();
     Ok(())
+}
+
+/// Forgets what is owed for too long, in one transaction.
+async fn give_up<B: Backend>(pool: &Pool<B>, now: &[Value]) -> Result<(), StoreError> {
+    let mut held = pool.take_to_write().await?;
+    let own = |error| judge_own(B::DIALECT, &pool.place, Problem::Sql(error));
+    let forgotten = async {
+        B::ready(&held.key);
+        B::plain(&mut held.connection, B::BEGIN).await.map_err(own)?;
+        for asked in GIVEN_UP {
+            write(&pool.place, &mut held, asked, now).await?;
+        }
+        B::plain(&mut held.connection, "COMMIT").await.map_err(own)
+    };
+    let forgotten = timeout(pool.settings.answer, forgotten).await;
+    end(pool, held, forgotten).await
 }
 
 /// Writes `record` into the transaction that is open on `held`.
@@ -146,11 +177,11 @@ pub(super) async fn record<B: Backend>(
     held: &mut Held<B>,
     record: Record<'_>,
 ) -> Result<(), StoreError> {
-    let (event, expires) = (id(record.event), seconds(record.expires));
-    let done = [event.clone(), expires.clone()];
-    write(place, held, DONE, &done).await?;
+    let event = id(record.event);
+    write(place, held, DONE, &[event.clone(), seconds(record.expires)]).await?;
     let Some(text) = outbox::write(record.publications) else { return Ok(()) };
-    write(place, held, KEPT, &[event, expires, Value::Text(text)]).await
+    let kept = [event, seconds(record.expires + OWED), Value::Text(text)];
+    write(place, held, KEPT, &kept).await
 }
 
 async fn write<B: Backend>(
@@ -185,7 +216,6 @@ async fn ask<B: Backend>(
     parameters: &[Value],
 ) -> Result<Answer, StoreError> {
     let mut held = if writes { pool.take_to_write().await? } else { pool.take().await? };
-    let limit = pool.settings.answer;
     let asked = async {
         match once(&mut held, statement, parameters).await {
             Err(problem) if is_no_table(B::DIALECT, &problem) => {
@@ -203,7 +233,18 @@ async fn ask<B: Backend>(
             Ok(answer) => Ok(answer),
         }
     };
-    match timeout(limit, asked).await {
+    let answer = timeout(pool.settings.answer, asked).await;
+    end(pool, held, answer).await
+}
+
+/// Gives `held` back after what was asked on it.
+async fn end<B: Backend, T>(
+    pool: &Pool<B>,
+    held: Held<B>,
+    answer: Result<Result<T, StoreError>, Elapsed>,
+) -> Result<T, StoreError> {
+    let limit = pool.settings.answer;
+    match answer {
         Ok(Ok(answer)) => {
             pool.put_back(held);
             Ok(answer)

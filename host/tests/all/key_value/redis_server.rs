@@ -3,8 +3,9 @@
 use super::{away, read, record, unit, write};
 use redis::AsyncCommands;
 use std::net::TcpListener;
+use wabbit::flow::Publication;
 use wabbit::store::key_value::{KeyValue, RedisStore};
-use wabbit::store::{Inbox, Recalled, StoreError};
+use wabbit::store::{Inbox, OWED, Recalled, StoreError};
 use xtask::services::Service;
 
 /// A server of the test's own.
@@ -81,6 +82,28 @@ async fn values_are_plain_and_shared_with_other_programs() {
     let inbox = format!("shop:wabbit:inbox:{}", "ab".repeat(32));
     let left: i64 = other.ttl(&inbox).await.unwrap();
     assert!((3590..=3600).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_and_what_it_owes_are_one_key_so_that_they_are_evicted_together() {
+    let service = server().await;
+    let store = RedisStore::new(&service.url()).unwrap();
+    let mut other = other_program(&service).await;
+    let kept = [Publication { routing_key: "a".to_owned(), ..Publication::default() }];
+    let record = record(0xab, &kept);
+    store.commit(&unit(&[], &[]), Some(record)).await.unwrap();
+    let keys: Vec<String> = other.keys("*").await.unwrap();
+    assert_eq!(keys, [format!("wabbit:inbox:{}", "ab".repeat(32))]);
+    let owed = i64::try_from(OWED.as_secs()).unwrap();
+    for owed in [owed, 0, 0] {
+        let left: i64 = other.ttl(&keys[0]).await.unwrap();
+        assert!((owed + 3590..=owed + 3600).contains(&left), "{left}");
+        store.published(record.event).await.unwrap();
+        assert_eq!(store.recall(record.event).await, Ok(Recalled::Done(Vec::new())));
+    }
+    let _: () = other.del(&keys[0]).await.unwrap();
+    store.published(record.event).await.unwrap();
+    assert_eq!(store.recall(record.event).await, Ok(Recalled::New));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

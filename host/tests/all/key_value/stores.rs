@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use wabbit::flow::{Field, Headers, Properties, Publication};
 use wabbit::store::key_value::{Embedded, KeyValue, RedisStore};
-use wabbit::store::{EventId, Recalled, StoreError};
+use wabbit::store::{EventId, OWED, Recalled, StoreError};
 
 /// An empty store, and what it is on.
 struct Place {
@@ -126,18 +126,39 @@ async fn records_expire() {
         let kept = publications();
         let mut short = record(1, &kept);
         short.expires = SystemTime::now() + Duration::from_secs(1);
+        let mut owed = short;
+        owed.event = EventId([3; 32]);
         let long = record(2, &kept);
-        for record in [short, long] {
+        for record in [short, owed, long] {
             store.commit(&unit(&[], &[]), Some(record)).await.unwrap();
         }
+        store.published(short.event).await.unwrap();
         while store.recall(short.event).await.unwrap() != Recalled::New {
             tokio::time::sleep(Duration::from_millis(50)).await;
             store.expire(SystemTime::now()).await.unwrap();
         }
-        assert_eq!(store.recall(long.event).await, Ok(Recalled::Done(publications())), "{name}");
+        // What is to be published for an event is not forgotten with it.
+        for record in [owed, long] {
+            let done = Ok(Recalled::Done(publications()));
+            assert_eq!(store.recall(record.event).await, done, "{name}");
+        }
         // It can be done again.
         store.commit(&unit(&[], &[]), Some(short)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_is_owed_for_long_is_given_up_with_its_record() {
+    let [Place { store, .. }, ..] = every_store().await;
+    let (kept, now) = (publications(), SystemTime::now());
+    let owed = record(1, &kept);
+    store.commit(&unit(&[], &[]), Some(owed)).await.unwrap();
+    for (at, known) in [(Duration::from_secs(7200), true), (OWED * 2, false)] {
+        store.expire(now + at).await.unwrap();
+        let expected = if known { Recalled::Done(publications()) } else { Recalled::New };
+        assert_eq!(store.recall(owed.event).await, Ok(expected), "{at:?}");
+    }
+    store.commit(&unit(&[], &[]), Some(owed)).await.unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::*;
 use std::time::SystemTime;
 use wabbit::flow::{Field, Headers, Properties, Publication};
-use wabbit::store::{EventId, Recalled, Record};
+use wabbit::store::{EventId, OWED, Recalled, Record};
 
 fn publication(key: &str) -> Publication {
     let headers = [("n", Field::U8(7)), ("raw", Field::RawText(vec![255]))];
@@ -55,8 +55,18 @@ async fn an_event_is_done_with_what_is_still_to_be_published() {
         let unit = database.begin().await.unwrap();
         let brief = Record { event: other, publications: &publications[..1], expires: now };
         unit.commit(Some(brief)).await.unwrap();
-        database.expire(now + hour / 2).await.unwrap();
+        database.expire(now + OWED - hour).await.unwrap();
+        let owed = Recalled::Done(publications[..1].to_vec());
+        assert_eq!(database.recall(other).await, Ok(owed), "{}", place.kind());
+        assert_eq!(database.recall(event).await, Ok(Recalled::New), "{}", place.kind());
+        database.expire(now + OWED + hour).await.unwrap();
         assert_eq!(database.recall(other).await, Ok(Recalled::New), "{}", place.kind());
+        // Nothing is left of it that is in the way of its coming again.
+        database.begin().await.unwrap().commit(Some(brief)).await.unwrap();
+
+        let soon = Record { event, publications: &[], expires: now + hour };
+        database.begin().await.unwrap().commit(Some(soon)).await.unwrap();
+        database.expire(now + hour / 2).await.unwrap();
         assert_eq!(database.recall(event).await, Ok(Recalled::Done(Vec::new())));
         database.expire(now + hour * 2).await.unwrap();
         assert_eq!(database.recall(event).await, Ok(Recalled::New), "{}", place.kind());

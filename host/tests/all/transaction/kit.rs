@@ -184,8 +184,11 @@ impl Kit {
             Kind::Redis => {
                 let mut redis = self.database.as_ref().unwrap().connect_redis().await;
                 let keys: Vec<String> = redis.keys("wabbit:*").await.unwrap();
-                let inbox = keys.iter().filter(|key| key.contains(":inbox:")).count();
-                (inbox, keys.len() - inbox)
+                let mut owed = 0;
+                for key in &keys {
+                    owed += usize::from(redis.strlen::<_, usize>(key).await.unwrap() > 0);
+                }
+                (keys.len(), owed)
             }
             Kind::Sqlite | Kind::Postgres | Kind::Mysql => {
                 (self.rows(place, "wabbit_inbox").await, self.rows(place, "wabbit_outbox").await)

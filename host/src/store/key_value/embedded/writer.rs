@@ -3,7 +3,7 @@
 
 use super::{DATA, EXPIRY, INBOX, Id, OUTBOX, StoreFile};
 use crate::store::key_value::{Unit, changed, done_meanwhile};
-use crate::store::{EventId, StoreError};
+use crate::store::{EventId, OWED, StoreError};
 use redb::{Database, Durability, Error, ReadableTable, Table, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
@@ -134,6 +134,12 @@ impl<'t> Tables<'t> {
         }
         for (expires, id) in &expired {
             self.expiry.remove((*expires, id))?;
+            // Later than its record says: it was put off already.
+            let first = self.inbox.get(id)?.is_some_and(|told| told.value() >= *expires);
+            if first && self.outbox.get(id)?.is_some() {
+                self.expiry.insert((expires.saturating_add(OWED.as_secs()), id), ())?;
+                continue;
+            }
             self.inbox.remove(id)?;
             self.outbox.remove(id)?;
         }

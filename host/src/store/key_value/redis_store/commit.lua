@@ -1,12 +1,11 @@
 -- Applies what an event has written, if what it has read is still so.
--- KEYS: the record of the event and what is to be published for it, if ARGV[2] is not 0; then what
---       was read; then what is written.
+-- KEYS: the record of the event, if ARGV[2] is not 0; then what was read; then what is written.
 -- ARGV: how many keys were read; for how many seconds the record is kept, 0: there is none; what is
 --       to be published; then for each key "1" and its value, or "0" and "" where there is none.
 -- Returns 0, or the number of the key that has changed, or -1 if the event is recorded already.
 local reads, seconds, own = tonumber(ARGV[1]), ARGV[2], 0
 if seconds ~= '0' then
-  own = 2
+  own = 1
   if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
 end
 for i = 1, #KEYS - own do
@@ -22,7 +21,6 @@ for i = 1, #KEYS - own do
   end
 end
 if own > 0 then
-  redis.call('SET', KEYS[1], '1', 'EX', seconds)
-  if ARGV[3] ~= '' then redis.call('SET', KEYS[2], ARGV[3], 'EX', seconds) end
+  redis.call('SET', KEYS[1], ARGV[3], 'EX', seconds)
 end
 return 0

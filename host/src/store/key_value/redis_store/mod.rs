@@ -7,7 +7,7 @@ mod link;
 mod settings;
 
 use super::{KeyValue, PAGE, Page, Unit, changed, done, done_meanwhile, too_large};
-use crate::store::{EventId, Inbox, Recalled, Record, StoreError, outbox};
+use crate::store::{EventId, Inbox, OWED, Recalled, Record, StoreError, outbox};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use link::{Link, Script};
@@ -23,6 +23,7 @@ pub struct RedisStore {
     prefix: String,
     read: Script,
     commit: Script,
+    published: Script,
 }
 
 impl RedisStore {
@@ -39,6 +40,7 @@ impl RedisStore {
             prefix,
             read: Script::new(include_str!("read.lua"), true),
             commit: Script::new(include_str!("commit.lua"), false),
+            published: Script::new(include_str!("published.lua"), true),
         })
     }
 
@@ -46,13 +48,15 @@ impl RedisStore {
         format!("{}{key}", self.prefix)
     }
 
-    /// The keys of the record of `event` and of what is still to be published for it.
-    fn own_keys(&self, EventId(id): EventId) -> [String; 2] {
+    /// The key of the record of `event`, whose value is what is still to be published for it. One key,
+    /// as Redis may evict each key by itself: without its record an event is handled again, without
+    /// its publications they would be lost.
+    fn own_key(&self, EventId(id): EventId) -> String {
         let hex = id.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        ["inbox", "outbox"].map(|what| self.key(&format!("wabbit:{what}:{hex}")))
+        self.key(&format!("wabbit:inbox:{hex}"))
     }
 
     async fn get(&self, keys: &[String], room: usize) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
@@ -80,16 +84,16 @@ impl RedisStore {
     }
 
     async fn commit(&self, unit: &Unit, record: Option<Record<'_>>) -> Result<(), StoreError> {
-        let kept = record.map_or_else(Vec::new, |record| self.own_keys(record.event).into());
+        let mut keys: Vec<_> = record.iter().map(|record| self.own_key(record.event)).collect();
         let outbox = record.and_then(|record| outbox::write(record.publications));
-        let keeps = record.map_or(0, |record| seconds_until(record.expires)).to_string();
+        let owed = if outbox.is_some() { OWED.as_secs() } else { 0 };
+        let keeps = record.map_or(0, |record| seconds_until(record.expires) + owed).to_string();
         let reads = unit.read().len().to_string();
         let mut arguments = vec![
             reads.as_bytes(),
             keeps.as_bytes(),
             outbox.as_deref().unwrap_or_default().as_bytes(),
         ];
-        let mut keys = kept;
         for (key, value) in unit.read().chain(unit.written()) {
             keys.push(self.key(key));
             let there: &[u8] = if value.is_some() { b"1" } else { b"0" };
@@ -106,19 +110,16 @@ impl RedisStore {
     }
 
     async fn recall(&self, event: EventId) -> Result<Recalled, StoreError> {
-        let [inbox, outbox] = self.own_keys(event);
-        let (known, left): (Option<Vec<u8>>, Option<Vec<u8>>) =
-            self.query(cmd("MGET").arg(inbox).arg(outbox)).await?;
-        match known {
-            None => Ok(Recalled::New),
-            Some(_) => done(&format!("`{}`", self.link.address()), left.as_deref()),
-        }
+        let known: Option<Vec<u8>> = self.query(cmd("GET").arg(self.own_key(event))).await?;
+        let Some(left) = known else { return Ok(Recalled::New) };
+        let left = (!left.is_empty()).then_some(&*left);
+        done(&format!("`{}`", self.link.address()), left)
     }
 
     async fn published(&self, event: EventId) -> Result<(), StoreError> {
-        let [_, outbox] = self.own_keys(event);
-        let _: i64 = self.query(cmd("DEL").arg(outbox)).await?;
-        Ok(())
+        let owed = OWED.as_secs().to_string();
+        let key = [self.own_key(event)];
+        self.link.script(&self.published, &key, &[owed.as_bytes()]).await.map(drop)
     }
 
     async fn query<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
