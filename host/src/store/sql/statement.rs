@@ -51,6 +51,11 @@ const SESSION: [&str; 11] = [
     "release_all_locks",
 ];
 
+/// How the names of PostgreSQL's functions begin that carry out a query, or read a table, which they are
+/// told in a string: `query_to_xml`, `table_to_xmlschema`.
+const TOLD: [&str; 5] =
+    ["query_to_xml", "cursor_to_xml", "table_to_xml", "schema_to_xml", "database_to_xml"];
+
 /// What is known of a statement that may be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Checked {
@@ -141,20 +146,33 @@ fn one(dialect: Dialect, words: &[Word<'_>]) -> bool {
     false
 }
 
+fn is_own(name: &str) -> bool {
+    OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
 fn harmless(dialect: Dialect, word: &Word<'_>) -> Result<(), String> {
     let name = match word {
         Word::Bare(name) => *name,
         Word::Quoted(name) => name,
+        Word::Text(name) if dialect == Dialect::Sqlite && is_own(name) => {
+            return Err(format!(
+                "`'{name}'` may be read as the name of a table of the host: as a value, it is a parameter"
+            ));
+        }
         Word::Place(place) if dialect == Dialect::Sqlite && !place.starts_with('?') => {
             return Err(format!("`{place}` has no value: parameters stand where `?` or `?1` is"));
         }
-        Word::Place(_) | Word::End | Word::Other(_) => return Ok(()),
+        Word::Text(_) | Word::Place(_) | Word::End | Word::Other(_) => return Ok(()),
     };
-    if OWN.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+    if is_own(name) {
         return Err(format!("`{name}` is a table of the host"));
     }
     if SESSION.iter().any(|function| name.eq_ignore_ascii_case(function)) {
         return Err(format!("the effect of `{name}` would outlive the event"));
+    }
+    let lower = name.to_ascii_lowercase();
+    if dialect == Dialect::Postgres && TOLD.iter().any(|told| lower.starts_with(told)) {
+        return Err(format!("`{name}` reads what this statement does not name"));
     }
     if dialect == Dialect::Sqlite && word.is("ROLLBACK") {
         return Err("`ROLLBACK` would end the transaction: use `ABORT` or `FAIL`".to_owned());
@@ -192,6 +210,8 @@ mod tests {
             (Sqlite, trigger, false),
             (Sqlite, "CREATE TABLE a (b INTEGER)", false),
             (Sqlite, "REPLACE INTO a VALUES (1)", true),
+            (Sqlite, "INSERT INTO a VALUES ('wabbit_inbox is full')", true),
+            (Postgres, "INSERT INTO a VALUES ('wabbit_inbox')", true),
             (Postgres, function, false),
             (Postgres, "CREATE TABLE a (b int)", false),
             (Postgres, "SELECT a ? 'b' FROM c WHERE d = $1", false),
@@ -229,6 +249,16 @@ mod tests {
         ];
         let cases = everywhere.iter().flat_map(|(text, why)| ALL.map(|d| (d, *text, *why)));
         let single = [
+            (Sqlite, "DELETE FROM 'wabbit_outbox'", "a table of the host"),
+            (Sqlite, "DELETE FROM main.'Wabbit_Inbox'", "a table of the host"),
+            (Postgres, "SELECT query_to_xml('SELECT 1', true, true, '')", "does not name"),
+            (
+                Postgres,
+                "SELECT \"query_to_xmlschema\"('SELECT 1', true, true, '')",
+                "does not name",
+            ),
+            (Postgres, "SELECT cursor_to_xml('c', 1, true, true, '')", "does not name"),
+            (Postgres, "SELECT table_to_xml('wabbit_outbox', true, true, '')", "does not name"),
             (Sqlite, "CREATE TEMP TABLE a (b)", "would outlive the event"),
             (Sqlite, "INSERT OR ROLLBACK INTO a VALUES (1)", "would end the transaction"),
             (Sqlite, "SELECT :a", "`:a` has no value"),

@@ -5,18 +5,20 @@
 use super::Dialect;
 use std::borrow::Cow;
 
-/// A part of a statement. Strings, numbers and comments are left out.
+/// A part of a statement. Numbers and comments are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word<'a> {
     /// A keyword or a name, as it is written.
     Bare(&'a str),
     /// A name in quotes, without them.
     Quoted(Cow<'a, str>),
+    /// A string in single quotes, without them; SQLite takes it for a name where it expects one.
+    Text(Cow<'a, str>),
     /// A place for a parameter, as it is written: `?`, `?2`, `$1`, `:name`.
     Place(&'a str),
     /// `;`
     End,
-    /// Any other character, or a string.
+    /// Any other character, or another string.
     Other(char),
 }
 
@@ -123,10 +125,7 @@ impl<'a> Lexer<'a> {
     fn word(&mut self, c: char) -> Result<Word<'a>, &'static str> {
         let dialect = self.dialect;
         match c {
-            '\'' => {
-                self.quoted('\'', dialect == Dialect::MySql)?;
-                Ok(Word::Other('\''))
-            }
+            '\'' => self.quoted('\'', dialect == Dialect::MySql).map(Word::Text),
             '"' => self.quoted('"', dialect == Dialect::MySql).map(Word::Quoted),
             '`' if dialect != Dialect::Postgres => self.quoted('`', false).map(Word::Quoted),
             '[' if dialect == Dialect::Sqlite => {
@@ -243,7 +242,7 @@ mod tests {
             Word::Quoted(name) => format!("<{name}>"),
             Word::Place(name) => name.to_owned(),
             Word::End => ";".to_owned(),
-            Word::Other(_) => ".".to_owned(),
+            Word::Text(_) | Word::Other(_) => ".".to_owned(),
         });
         sketch.collect::<Vec<_>>().join(" ")
     }
