@@ -40,6 +40,8 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_MAX)
             .foreign_keys(true)
+            // Rows that are read ahead are in no limit.
+            .row_buffer_size(1)
             .disable_statement_logging();
         Self { path: path.to_owned(), options }
     }
