@@ -1,7 +1,7 @@
 //! What differs between the three databases behind one `Store`: how to connect, to carry out a
 //! statement, and to end one that runs. Next: `sqlite`, `postgres`, `mysql`.
 
-use super::found::Found;
+use super::found::{Found, size};
 use super::{Dialect, Value};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -62,6 +62,11 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Readies a connection for its next statement.
     fn ready(_: &Self::Key) {}
 
+    /// How many bytes the server takes at once.
+    fn room(_: &Self::Key) -> usize {
+        usize::MAX
+    }
+
     /// Makes the transaction usable after a statement that failed; `false` if there is none any
     /// more.
     fn recover(connection: &mut Self::Connection) -> BoxFuture<'_, Result<bool, sqlx::Error>>;
@@ -83,6 +88,26 @@ pub(super) fn unreadable(column: &str, kind: impl Display) -> String {
 /// A value that its column's type has, and this interface has not.
 pub(super) fn unwritten(column: &str, kind: impl Display, cause: impl Display) -> String {
     format!("the column `{column}` holds a `{kind}` that can't be read ({cause}): cast it to text")
+}
+
+/// Whether the server takes a statement with its parameters: what is too large for it ends the
+/// connection, so that it would look as if the server had gone away.
+pub(super) fn fits<B: Backend>(
+    key: &B::Key,
+    statement: &str,
+    parameters: &[Value],
+) -> Result<(), String> {
+    /// What any packet, and any parameter, takes on the wire beside its text, and some more.
+    const EACH: usize = 64;
+    let sizes = parameters.iter().map(|value| size(value) + EACH);
+    let (bytes, room) = (EACH + statement.len() + sizes.sum::<usize>(), B::room(key));
+    if bytes <= room {
+        return Ok(());
+    }
+    Err(format!(
+        "a statement with its parameters has {bytes} bytes, and the server takes {room} at once \
+         (max_allowed_packet)"
+    ))
 }
 
 /// Passes the rows of a statement to `found`, and returns how many rows it changed.

@@ -94,6 +94,16 @@ pub(super) fn is_no_table(dialect: Dialect, problem: &Problem) -> bool {
     }
 }
 
+/// Whether the user may not do this to a table.
+pub(super) fn is_denied(dialect: Dialect, problem: &Problem) -> bool {
+    let Problem::Sql(sqlx::Error::Database(error)) = problem else { return false };
+    match dialect {
+        Dialect::Sqlite => false,
+        Dialect::Postgres => code(&**error) == "42501",
+        Dialect::MySql => ["1044", "1142", "1143"].contains(&&*code(&**error)),
+    }
+}
+
 /// Whether another connection has made the same table or index in the same moment: to PostgreSQL,
 /// `IF NOT EXISTS` says nothing of that.
 pub(super) fn is_there_already(dialect: Dialect, error: &sqlx::Error) -> bool {
@@ -183,17 +193,19 @@ fn postgres(code: &str, message: &str) -> Meaning {
         "25006" => Meaning::Away,
         // Ended because the transaction did nothing for too long.
         "25P03" | "25P04" => Meaning::Again,
-        // No connection; no such user or database; out of disk, memory, connections; being shut
-        // down or not up yet; an error of the system.
-        _ if ["08", "28", "3D", "53", "58"].iter().any(|class| code.starts_with(class)) => {
-            Meaning::Away
-        }
+        // More than a setting allows one statement; a file that it names.
+        "53400" | "58P01" | "58P02" => Meaning::Statement,
+        // No connection; out of disk, memory, connections; being shut down or not up yet; an error of
+        // the system. No such user or database (28, 3D) is the statement's once there is a connection.
+        _ if ["08", "53", "58"].iter().any(|class| code.starts_with(class)) => Meaning::Away,
         _ if code.starts_with("57P") => Meaning::Away,
         _ => Meaning::Statement,
     }
 }
 
 fn mysql(code: &str) -> Meaning {
+    // No rights in a database or no such one (1044, 1049), too much to be sorted (1038), too large a
+    // packet (1153): the statement's, as there is a connection.
     // https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
     match code.parse::<u32>().unwrap_or(0) {
         // Deadlock, lock wait timeout, a row that changed since it was read, NOWAIT, replication's
@@ -202,11 +214,11 @@ fn mysql(code: &str) -> Meaning {
         // Disk full: writing failed, no space, table full.
         3 | 1021 | 1114 |
         // Too many connections, of all or of the user; out of memory or threads.
-        1040 | 1203 | 1226 | 1037 | 1038 | 1041 | 1135 |
-        // No such user, database or host.
-        1044 | 1045 | 1049 | 1129 | 1130 | 1698 |
+        1040 | 1203 | 1226 | 1037 | 1041 | 1135 |
+        // No such user or host.
+        1045 | 1129 | 1130 | 1698 |
         // Shut down, connection killed or timed out, packets lost.
-        1053 | 1077 | 1079 | 1927 | 3169 | 4031 | 1152..=1161 | 1184 |
+        1053 | 1077 | 1079 | 1927 | 3169 | 4031 | 1152 | 1154..=1161 | 1184 |
         // Read-only.
         1290 | 1792 | 1836 => Meaning::Away,
         _ => Meaning::Statement,
@@ -234,8 +246,12 @@ mod tests {
             (Postgres, "57014", Meaning::Statement),
             (Postgres, "53300", Meaning::Away),
             (Postgres, "53100", Meaning::Away),
-            (Postgres, "28P01", Meaning::Away),
-            (Postgres, "3D000", Meaning::Away),
+            (Postgres, "53400", Meaning::Statement),
+            (Postgres, "58030", Meaning::Away),
+            (Postgres, "58P01", Meaning::Statement),
+            (Postgres, "28P01", Meaning::Statement),
+            (Postgres, "3D000", Meaning::Statement),
+            (Postgres, "42501", Meaning::Statement),
             (Postgres, "25006", Meaning::Away),
             (Postgres, "23505", Meaning::Statement),
             (Postgres, "42P01", Meaning::Statement),
@@ -244,7 +260,12 @@ mod tests {
             (MySql, "1205", Meaning::Again),
             (MySql, "1040", Meaning::Away),
             (MySql, "1045", Meaning::Away),
-            (MySql, "1049", Meaning::Away),
+            (MySql, "1038", Meaning::Statement),
+            (MySql, "1044", Meaning::Statement),
+            (MySql, "1049", Meaning::Statement),
+            (MySql, "1152", Meaning::Away),
+            (MySql, "1153", Meaning::Statement),
+            (MySql, "1158", Meaning::Away),
             (MySql, "1053", Meaning::Away),
             (MySql, "1114", Meaning::Away),
             (MySql, "1290", Meaning::Away),

@@ -83,7 +83,8 @@ impl Found {
     }
 }
 
-fn size(value: &Value) -> usize {
+/// How many bytes a value is counted as.
+pub(super) fn size(value: &Value) -> usize {
     /// What any value takes beside its text.
     const EACH: usize = 8;
     EACH + match value {

@@ -1,8 +1,8 @@
 //! The host's own tables: which events are done, and what is still to be published for them. They
 //! are made when they are first missed. Next: `store`, which puts all of it together.
 
-use super::backend::{Backend, Problem};
-use super::errors::{Place, is_no_table, is_there_already, judge, judge_own};
+use super::backend::{Backend, Problem, fits};
+use super::errors::{Place, is_denied, is_no_table, is_there_already, judge, judge_own};
 use super::found::Found;
 use super::pool::{Held, Pool};
 use super::session::late;
@@ -191,9 +191,15 @@ async fn write<B: Backend>(
     parameters: &[Value],
 ) -> Result<(), StoreError> {
     let (statement, mut found) = (asked.of(B::DIALECT), Found::nothing());
+    fits::<B>(&held.key, statement, parameters).map_err(|why| {
+        place.failed(format!("what is to be published for the event can't be kept there: {why}"))
+    })?;
     B::ready(&held.key);
     let ran = B::run(&mut held.connection, statement, parameters, &mut found).await;
     let Err(problem) = ran else { return Ok(()) };
+    if is_denied(B::DIALECT, &problem) {
+        return Err(judge_host(B::DIALECT, place, statement, problem));
+    }
     // Recalling the event makes them anew.
     let missing = is_no_table(B::DIALECT, &problem);
     match judge(B::DIALECT, place, problem) {
@@ -225,11 +231,13 @@ async fn ask<B: Backend>(
                     (Err(missing), Err(error)) if is_no_table(B::DIALECT, &missing) => {
                         Err(not_made::<B>(&pool.place, error))
                     }
-                    (Err(problem), _) => Err(judge_own(B::DIALECT, &pool.place, problem)),
+                    (Err(problem), _) => {
+                        Err(judge_host(B::DIALECT, &pool.place, statement, problem))
+                    }
                     (Ok(answer), _) => Ok(answer),
                 }
             }
-            Err(problem) => Err(judge_own(B::DIALECT, &pool.place, problem)),
+            Err(problem) => Err(judge_host(B::DIALECT, &pool.place, statement, problem)),
             Ok(answer) => Ok(answer),
         }
     };
@@ -281,6 +289,20 @@ async fn make<B: Backend>(held: &mut Held<B>) -> Result<(), sqlx::Error> {
         }
     }
     Ok(())
+}
+
+/// As [`judge_own`], of a `statement` on the host's tables. That it is not allowed is no event's fault,
+/// and can be mended while the host runs.
+fn judge_host(dialect: Dialect, place: &Place, statement: &str, problem: Problem) -> StoreError {
+    let denied = is_denied(dialect, &problem);
+    let why = judge_own(dialect, place, problem);
+    if !denied {
+        return why;
+    }
+    StoreError::Unavailable(format!(
+        "{why}\nhint: let the user of the URL SELECT, INSERT and DELETE in wabbit_inbox and \
+         wabbit_outbox; refused was `{statement}`"
+    ))
 }
 
 /// It can be mended while the host runs.

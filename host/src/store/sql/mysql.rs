@@ -14,6 +14,15 @@ use sqlx::{
 /// A server.
 pub(super) struct MySql(MySqlConnectOptions);
 
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    /// Its number at the server.
+    number: u64,
+    /// How many bytes the server takes at once.
+    packet: u64,
+}
+
 impl MySql {
     /// The database that `url` names.
     ///
@@ -29,8 +38,7 @@ impl MySql {
 
 impl Backend for MySql {
     type Connection = MySqlConnection;
-    /// The connection's number at the server.
-    type Key = u64;
+    type Key = Link;
 
     const DIALECT: Dialect = Dialect::MySql;
     // A statement that fails is undone by itself.
@@ -39,12 +47,12 @@ impl Backend for MySql {
     const WRITERS: Option<usize> = None;
     const SURVIVES: bool = false;
 
-    fn connect(&self) -> BoxFuture<'_, Result<(MySqlConnection, u64), sqlx::Error>> {
+    fn connect(&self) -> BoxFuture<'_, Result<(MySqlConnection, Link), sqlx::Error>> {
         Box::pin(async {
             let mut connection = MySqlConnection::connect_with(&self.0).await?;
-            let number = sqlx::query_scalar("SELECT CONNECTION_ID()");
-            let number = number.fetch_one(&mut connection).await?;
-            Ok((connection, number))
+            let asked = "SELECT CONNECTION_ID(), CAST(@@max_allowed_packet AS UNSIGNED)";
+            let (number, packet) = sqlx::query_as(asked).fetch_one(&mut connection).await?;
+            Ok((connection, Link { number, packet }))
         })
     }
 
@@ -75,12 +83,17 @@ impl Backend for MySql {
         })
     }
 
+    fn room(key: &Link) -> usize {
+        usize::try_from(key.packet).unwrap_or(usize::MAX)
+    }
+
     fn recover(_: &mut MySqlConnection) -> BoxFuture<'_, Result<bool, sqlx::Error>> {
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn stop(&self, key: u64, all: bool) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        let statement = format!("KILL {} {key}", if all { "CONNECTION" } else { "QUERY" });
+    fn stop(&self, key: Link, all: bool) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        let what = if all { "CONNECTION" } else { "QUERY" };
+        let statement = format!("KILL {what} {}", key.number);
         Box::pin(async move {
             let mut connection = MySqlConnection::connect_with(&self.0).await?;
             match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await {

@@ -1,7 +1,7 @@
 //! One transaction on one connection: statements within their limits, and an end that is clean
 //! whatever happened. Next: `inbox`, what the host itself writes.
 
-use super::backend::{Backend, Problem};
+use super::backend::{Backend, Problem, fits};
 use super::errors::{is_stale, is_stopped, judge, judge_own};
 use super::forms::canonical;
 use super::found::Found;
@@ -81,6 +81,9 @@ impl<B: Backend> Session<B> {
         }
         let checked = check(B::DIALECT, statement).map_err(SqlError::Refused)?;
         let parameters = canonical_all::<B>(parameters)?;
+        if let Some(held) = &self.held {
+            fits::<B>(&held.key, statement, &parameters).map_err(SqlError::Limit)?;
+        }
         if let (false, Some(save)) = (self.saved, B::SAVE) {
             self.own(|held| B::plain(&mut held.connection, save)).await?;
         }
@@ -133,7 +136,7 @@ impl<B: Backend> Session<B> {
                 Some(ended) => ended,
                 None => match timeout(GRACE, stopped).await {
                     Ok(Ok(ended)) => ended,
-                    Ok(Err(error)) => return Err(judge(B::DIALECT, place, error.into())),
+                    Ok(Err(error)) => return Err(place.unavailable(error).into()),
                     Err(_) => return Err(place.unavailable(late(time + GRACE)).into()),
                 },
             }

@@ -179,6 +179,32 @@ async fn a_server_that_serves_nobody_now_is_unavailable_and_nothing_is_applied()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_do_what_a_store_does_is_unavailable_and_told_what_is_missing() {
+    let service = server().await;
+    let mut other = other_program(&service).await;
+    let store = RedisStore::new(&format!("redis://poor:poor@{}", service.address())).unwrap();
+    let kept = record(1, &[]);
+    // What its user may do, and what is said then.
+    let table = [
+        ("~* +get", "evalsha"),
+        ("~* +get +evalsha +eval +exists", "script"),
+        ("~shop:* +get +evalsha +eval +exists +set", "key"),
+    ];
+    for (rights, said) in table {
+        command(&mut other, &format!("ACL SETUSER poor reset on >poor {rights}")).await;
+        let refused = away(store.commit(&unit(&[], &[]), Some(kept)).await);
+        assert!(refused.contains(said) && refused.contains("let the user"), "{rights}: {refused}");
+    }
+    let all = "+eval +evalsha +scan +get +set +del +exists +strlen +pttl";
+    command(&mut other, &format!("ACL SETUSER poor reset on >poor ~* {all}")).await;
+    store.commit(&unit(&[], &[("a", Some("1")), ("b", None)]), Some(kept)).await.unwrap();
+    store.published(kept.event).await.unwrap();
+    assert_eq!(store.recall(kept.event).await, Ok(Recalled::Done(Vec::new())));
+    assert_eq!(read(&store, "a").await, Ok(Some("1".to_owned())));
+    store.keys(None).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_stuck_is_given_up_and_taken_up_again() {
     let service = server().await;
     let store = RedisStore::new(&service.url()).unwrap();

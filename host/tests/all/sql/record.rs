@@ -110,6 +110,78 @@ async fn who_may_make_no_tables_is_told_what_to_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_write_the_hosts_tables_is_unavailable_and_told_what_is_missing() {
+    let id = format!("poor_{:012x}", fastrand::u64(..1 << 48));
+    for place in [Place::postgres().await, Place::mysql().await] {
+        let event = EventId([7; 32]);
+        assert_eq!(place.open().recall(event).await, Ok(Recalled::New));
+        let postgres = place.is("postgres");
+        let password = if postgres { "PASSWORD" } else { "IDENTIFIED BY" };
+        place.create(&format!("CREATE USER {id} {password} 'poor'")).await;
+        let database =
+            open(&place.url.replace("wabbit:sesame", &format!("{id}:poor")), Settings::default());
+        let now = SystemTime::now();
+        let record = Record { event, publications: &[publication("a")], expires: now };
+        for (right, table) in [
+            ("SELECT", "wabbit_inbox"),
+            ("SELECT", "wabbit_outbox"),
+            ("INSERT", "wabbit_inbox"),
+            ("INSERT", "wabbit_outbox"),
+        ] {
+            // In MySQL, who has no rights in a database may not even connect to it.
+            if postgres || (right, table) != ("SELECT", "wabbit_inbox") {
+                let problem = match database.begin().await {
+                    Ok(_) if right == "SELECT" => database.recall(event).await.map(drop),
+                    Ok(unit) => unit.commit(Some(record)).await,
+                    Err(problem) => Err(problem),
+                };
+                let Err(StoreError::Unavailable(problem)) = problem else {
+                    panic!("{} {right} {table}: {problem:?}", place.kind());
+                };
+                assert!(problem.contains(right) && problem.contains(table), "{problem}");
+            }
+            place.create(&format!("GRANT {right} ON {table} TO {id}")).await;
+        }
+        database.begin().await.unwrap().commit(Some(record)).await.unwrap();
+        if postgres {
+            place.create(&format!("DROP OWNED BY {id}")).await;
+        }
+        place.create(&format!("DROP USER {id}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_for_the_server_is_refused_before_it_is_sent() {
+    let big = 13 << 20;
+    for place in Place::all().await {
+        place.create("CREATE TABLE products (id INTEGER PRIMARY KEY)").await;
+        let database = place.open();
+        let event = EventId([7; 32]);
+        let publications = [Publication { body: vec![0; big], ..publication("a") }];
+        let expires = SystemTime::now() + Duration::from_secs(3600);
+        let record = Record { event, publications: &publications, expires };
+        assert_eq!(database.recall(event).await, Ok(Recalled::New));
+
+        let mut unit = database.begin().await.unwrap();
+        let length = place.places("SELECT length(?)");
+        let long = ask(&mut unit, &length, [text(&"x".repeat(big * 4 / 3))]).await;
+        tell(&mut unit, "INSERT INTO products VALUES (1)", []).await.unwrap();
+        let committed = unit.commit(Some(record)).await;
+        if place.is("mysql") {
+            assert!(matches!(long, Err(SqlError::Limit(_))), "{long:?}");
+            let Err(StoreError::Failed(problem)) = committed else { panic!("{committed:?}") };
+            assert!(problem.contains("takes 16777216 at once (max_allowed_packet)"), "{problem}");
+            assert_eq!(database.recall(event).await, Ok(Recalled::New));
+            assert_eq!(place.count("products").await, 0);
+        } else {
+            assert!(long.is_ok() && committed.is_ok(), "{}: {committed:?}", place.kind());
+            let done = Recalled::Done(publications.to_vec());
+            assert!(database.recall(event).await == Ok(done), "{}", place.kind());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_events_at_once_may_be_the_first() {
     for place in Place::all().await {
         let hosts: Vec<_> = (0..8).map(|_| place.open()).collect();

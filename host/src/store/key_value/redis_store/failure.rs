@@ -4,8 +4,9 @@ use crate::store::StoreError;
 use redis::{ErrorKind, RedisError};
 
 /// What a server answers that can't serve anybody now: it is busy, loading, full, a replica, one of a
-/// cluster, or does not know us. All of that passes, or is put right by a person.
-const AWAY: [&str; 14] = [
+/// cluster, or does not know us or
+/// let us. All of that passes, or is put right by a person.
+const AWAY: [&str; 15] = [
     "ASK",
     "BUSY",
     "CLUSTERDOWN",
@@ -15,6 +16,7 @@ const AWAY: [&str; 14] = [
     "MISCONF",
     "MOVED",
     "NOAUTH",
+    "NOPERM",
     "NOREPLICAS",
     "OOM",
     "READONLY",
@@ -46,7 +48,15 @@ fn refusal(error: &RedisError) -> Option<&str> {
 fn is_away(error: &RedisError) -> bool {
     // Before Redis 7, what went wrong inside of a script is inside of the text.
     let inside = |code: &str| error.detail().is_some_and(|it| it.contains(&format!("-{code} ")));
-    AWAY.iter().any(|code| error.code() == Some(code) || inside(code))
+    AWAY.iter().any(|code| error.code() == Some(code) || inside(code)) || is_denied(error)
+}
+
+/// Whether its user may not do this; what happens inside of a script has another code.
+fn is_denied(error: &RedisError) -> bool {
+    let inside = |text: &str| error.detail().is_some_and(|it| it.contains(text));
+    error.code() == Some("NOPERM")
+        || inside("ACL failure")
+        || inside("The user executing the script")
 }
 
 fn explain(error: &RedisError) -> String {
@@ -59,6 +69,11 @@ fn explain(error: &RedisError) -> String {
         (Some(code @ ("ASK" | "CROSSSLOT" | "MOVED")), _) => {
             format!("{code}: it is a Redis Cluster, and stores are on single servers")
         }
+        (Some(code), detail) if is_denied(error) => format!(
+            "{code} {}; let the user of its url run EVAL, EVALSHA, SCAN, GET, SET, DEL, EXISTS, STRLEN \
+             and PTTL on all keys under its prefix",
+            detail.unwrap_or_default()
+        ),
         (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),
         (None, _) if error.is_timeout() => "no answer in time".to_owned(),
         (None, _) => error.to_string(),
@@ -82,7 +97,12 @@ mod tests {
             ("-ERR Error running script (call to f_1): @user_script:9: -OOM command", true),
             ("-MOVED 3999 127.0.0.1:6381", true),
             ("-ERR unknown command 'EVALSHA'", false),
-            ("-NOPERM this user has no permissions to access one of the keys", false),
+            ("-NOPERM this user has no permissions to access one of the keys", true),
+            (
+                "-ERR ACL failure in script: User a has no permissions to run the 'set' command",
+                true,
+            ),
+            ("-ERR The user executing the script can't run this command or subcommand", true),
             ("-WRONGTYPE Operation against a key holding the wrong kind of value", false),
         ];
         for (line, away) in table {
