@@ -42,7 +42,7 @@ fn sees(item: Item, seen: Seen) -> Facts {
 
 #[test]
 fn ways_to_lose_events_are_found_in_a_manifest() {
-    let table: [(&str, &[&str]); 26] = [
+    let table: [(&str, &[&str]); 28] = [
         ("", &[]),
         ("topology = \"verify\"", &[]),
         ("topology = \"off\"", &["Note: `topology = \"off\"`: nobody looks whether dead letters"]),
@@ -91,6 +91,11 @@ fn ways_to_lose_events_are_found_in_a_manifest() {
             &[],
         ),
         ("delivery = \"at-most-once\"", &["Note: `delivery = \"at-most-once\"`"]),
+        (
+            "delivery = \"at-most-once\"\n[dedupe]\nkey = \"message-id\"",
+            &["Note: `delivery = \"at-most-once\"`", "Note: `[dedupe]` does nothing with"],
+        ),
+        ("[dedupe]\nkey = \"message-id\"", &[]),
         (
             "bindings = [{ exchange = \"shop\", type = \"topic\", auto-delete = true }]",
             &["Loses: the exchange `shop` goes when its last binding does"],

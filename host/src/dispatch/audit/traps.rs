@@ -48,6 +48,7 @@ pub(super) fn find(
         transience,
         exchanges,
         at_most_once,
+        dedupe,
         unchecked,
     ];
     findings.extend(rules.iter().filter_map(|rule| rule(&case)));
@@ -250,6 +251,16 @@ fn at_most_once(case: &Case<'_>) -> Option<Finding> {
     let problem = "`delivery = \"at-most-once\"`: an event is gone when its handler fails or the \
                    host ends, and never becomes a dead letter";
     Some(case.says(Kind::Note, problem, "leave `delivery` out where each event counts"))
+}
+
+/// A record that is never made.
+fn dedupe(case: &Case<'_>) -> Option<Finding> {
+    if !case.subscription.at_most_once || case.subject.manifest.dedupe.is_none() {
+        return None;
+    }
+    let problem = "`[dedupe]` does nothing with `delivery = \"at-most-once\"`: what is acknowledged \
+                   before it is handled is not recorded, and copies are handled";
+    Some(case.says(Kind::Note, problem, "leave one of the two out"))
 }
 
 /// A destination of dead letters that nobody looks at.
