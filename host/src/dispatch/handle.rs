@@ -2,7 +2,7 @@
 //! [`handle`] does what the event's [`Course`] says, step by step; read this page first, then
 //! `policy/course.rs`, which decides, and `steps`, which does each step.
 
-use super::memory::Memory;
+use super::memory::{self, Memory};
 use super::steps::{Deed, Work, unless_lost};
 use super::{Shared, failpoint, moves};
 use crate::flow::{Delivery, Event, Fault, Outcome, Receipt, Settlement, Verdict};
@@ -69,9 +69,11 @@ pub async fn handle(
         // The attempts that the queue has counted.
         event.attempt = event.attempt.saturating_add(event.returned);
     }
+    let named = memory::named_by_host(&mut event);
     let memory = Memory::of(target, &mut event);
-    let anonymous = memory.as_ref().is_some_and(|memory| memory.anonymous);
-    let queue = queue.filter(|queue| queue.takes_back(event.returned) && !anonymous);
+    // Only a move of it has that name.
+    let nameless = named && memory.as_ref().is_some_and(|memory| !memory.by_key);
+    let queue = queue.filter(|queue| queue.takes_back(event.returned) && !nameless);
     // It may have waited for its turn while its connection was lost.
     let begun = if receipt.is_stale() { Happened::Lost } else { Happened::Begun };
     let terms = target.terms(queue.is_some(), memory.is_some());

@@ -21,19 +21,17 @@ pub struct Memory<'a> {
     home: &'a Home,
     id: EventId,
     window: Duration,
-    /// It has no message-id and came without an id of the host's: only a move of it has one.
-    pub anonymous: bool,
+    /// A value of its own tells it from others, and not its id.
+    pub by_key: bool,
 }
 
 impl<'a> Memory<'a> {
-    /// `None` if nothing is recorded of it. An event that needs an id of the host's has it then.
+    /// `None` if nothing is recorded of it. An event that is recognized by its id has that then.
     pub fn of(target: &'a Target, event: &mut Event) -> Option<Self> {
         let plugin = target.plugin.as_ref()?;
         let home = plugin.stores.home.as_ref().filter(|_| !target.subscription.at_most_once)?;
         let default = Dedupe::default();
         let Dedupe { key, window } = plugin.manifest.dedupe.as_ref().unwrap_or(&default);
-        let anonymous =
-            key.is_none() && event.id.is_none() && event.properties.message_id.is_none();
         let value = match key {
             Some(key) => key.of(event),
             None => Some(identify(event)),
@@ -42,9 +40,10 @@ impl<'a> Memory<'a> {
             report::EventNotRecorded { subscription: &target.metrics }.emit();
             return None;
         };
-        let kind = if key.is_some() { "key" } else { "id" };
+        let by_key = key.is_some();
+        let kind = if by_key { "key" } else { "id" };
         let id = EventId(digest(&[&*plugin.name, &event.queue, kind, &value].map(str::as_bytes)));
-        Some(Self { home, id, window: *window, anonymous })
+        Some(Self { home, id, window: *window, by_key })
     }
 
     /// What is left to be published for it, if it was handled before; or why that is not known.
@@ -79,16 +78,28 @@ impl<'a> Memory<'a> {
     }
 }
 
+/// Gives `event` an id of the host's if it has no message-id and came without one; whether it did.
+pub fn named_by_host(event: &mut Event) -> bool {
+    let nameless = event.id.is_none() && event.message_id().is_none();
+    if nameless {
+        identify(event);
+    }
+    nameless
+}
+
 /// What the host knows `event` by, and its moves carry: message-id and content together, since there
 /// are publishers that use an id again for something else.
 fn identify(event: &mut Event) -> String {
     if let Some(id) = &event.id {
         return id.clone();
     }
-    let id = match &event.properties.message_id {
+    let id = match event.message_id() {
         Some(id) => {
-            let parts = [id, &event.exchange, &event.routing_key].map(String::as_bytes);
-            digest(&[parts[0], parts[1], parts[2], &event.body])
+            let Event { exchange, routing_key, properties, body, .. } = &*event;
+            let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+            let (content_type, kind) = (text(&properties.content_type), text(&properties.kind));
+            let texts = [id, exchange, routing_key, &content_type, &kind].map(str::as_bytes);
+            digest(&[&texts[..], &[&body[..]]].concat())
         }
         None => unique(),
     };
@@ -143,6 +154,12 @@ mod tests {
     #[test]
     fn copies_of_an_event_have_one_id_and_others_have_others() {
         let one = || event(Some("m1"), "shop", "body");
+        let with = |content_type: &str, kind: &str| {
+            let mut event = one();
+            event.properties.content_type = Some(content_type.to_owned());
+            event.properties.kind = Some(kind.to_owned());
+            event
+        };
         let table = [
             (one(), one(), true),
             (one(), Event { attempt: 3, redelivered: true, ..one() }, true),
@@ -152,11 +169,23 @@ mod tests {
             // Lengths are a part of it.
             (event(Some("m"), "1shop", ""), event(Some("m1"), "shop", ""), false),
             (event(None, "shop", "body"), event(None, "shop", "body"), false),
+            (event(Some(""), "shop", "body"), event(Some(""), "shop", "body"), false),
+            (with("placed", ""), with("placed", ""), true),
+            (with("placed", ""), with("cancelled", ""), false),
+            (with("", "placed"), with("", "cancelled"), false),
+            (with("", "placed"), with("placed", ""), false),
+            (with("", ""), one(), true),
         ];
         for (mut a, mut b, same) in table {
             assert_eq!(identify(&mut a) == identify(&mut b), same, "{a:?} {b:?}");
         }
         let mut moved = Event { id: Some("known".to_owned()), ..event(None, "", "") };
         assert_eq!(identify(&mut moved), "known");
+        assert!(!named_by_host(&mut moved));
+        for (id, named) in [(None, true), (Some(""), true), (Some("m1"), false)] {
+            let mut event = event(id, "shop", "body");
+            assert_eq!(named_by_host(&mut event), named, "{id:?}");
+            assert_eq!(event.id.is_some(), named, "{id:?}");
+        }
     }
 }

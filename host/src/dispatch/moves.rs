@@ -63,7 +63,7 @@ pub fn name(publications: &mut [Publication], event: &Event, plugin: &str, known
         if publication.properties.message_id.is_some() {
             continue;
         }
-        let names = [event.properties.message_id.as_deref(), known].into_iter().flatten();
+        let names = [event.message_id(), known].into_iter().flatten();
         let mut names = names.map(|name| format!("{name}.{plugin}.{index}"));
         // AMQP's limit; a shortened id could be another's.
         publication.properties.message_id = names.find(|name| name.len() <= 255);
@@ -271,10 +271,12 @@ mod tests {
         nameless.properties.message_id = None;
         let mut long = event();
         long.properties.message_id = Some("m".repeat(255));
+        let mut empty = event();
+        empty.properties.message_id = Some(String::new());
         let known = Some("7f");
         assert_eq!(named(None, &event(), known).as_deref(), Some("m1.orders.1"));
         assert_eq!(named(Some("own"), &event(), known).as_deref(), Some("own"));
-        for event in [&nameless, &long] {
+        for event in [&nameless, &empty, &long] {
             assert_eq!(named(None, event, None), None);
             assert_eq!(named(None, event, known).as_deref(), Some("7f.orders.1"));
         }

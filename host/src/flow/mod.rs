@@ -40,6 +40,13 @@ pub struct Event {
     pub body: Vec<u8>,
 }
 
+impl Event {
+    /// Its message-id; an empty one is none.
+    pub fn message_id(&self) -> Option<&str> {
+        self.properties.message_id.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
 /// One event with the right to settle it, once.
 #[derive(Debug)]
 pub struct Delivery {

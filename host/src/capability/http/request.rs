@@ -28,20 +28,27 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `event`, as `plugin` handles it.
+    /// `event`, as `plugin` handles it: known by the host's id for it, or else by message-id and content.
     pub fn new(plugin: &str, event: &Event) -> Self {
-        let properties = &event.properties;
-        let message_id = properties.message_id.as_deref().unwrap_or_default();
-        // Without an id, equal events are told apart by when they came; that travels with retries.
-        let first_seen = if message_id.is_empty() { event.first_seen } else { 0 };
+        let Event { exchange, routing_key, properties, body, .. } = event;
         let mut hash = Sha256::new();
-        let [queue, exchange, key] =
-            [&event.queue, &event.exchange, &event.routing_key].map(String::as_bytes);
-        for part in [plugin.as_bytes(), queue, message_id.as_bytes(), exchange, key, &event.body] {
+        let mut add = |part: &[u8]| {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
+        };
+        add(plugin.as_bytes());
+        add(event.queue.as_bytes());
+        if let Some(id) = &event.id {
+            add(id.as_bytes());
+        } else {
+            let [content_type, kind] = [&properties.content_type, &properties.kind]
+                .map(|text| text.as_deref().unwrap_or_default());
+            let id = event.message_id().unwrap_or_default();
+            for text in [id, exchange, routing_key, content_type, kind] {
+                add(text.as_bytes());
+            }
+            add(body);
         }
-        hash.update(first_seen.to_le_bytes());
         let traceparent = properties.headers.get("traceparent").and_then(traceparent);
         Self { id: hash.finalize().into(), traceparent, sent: 0, alike: HashMap::new() }
     }
@@ -150,7 +157,7 @@ mod tests {
     use super::*;
     use crate::flow::Properties;
 
-    fn event(message_id: Option<&str>, body: &str, first_seen: u64) -> Event {
+    fn event(message_id: Option<&str>, body: &str) -> Event {
         let message_id = message_id.map(str::to_owned);
         let properties = Properties { message_id, ..Properties::default() };
         let text = String::new;
@@ -161,7 +168,7 @@ mod tests {
             redelivered: false,
             attempt: 1,
             returned: 0,
-            first_seen,
+            first_seen: 5,
             id: None,
             properties,
             body: body.into(),
@@ -184,14 +191,20 @@ mod tests {
             ("PUT", "https://a/1"),
             ("POST", "https://b/1"),
         ];
-        let first = event(Some("1"), "body", 5);
+        let first = event(Some("1"), "body");
         let retried = Event { attempt: 2, redelivered: true, first_seen: 6, ..first.clone() };
         assert_eq!(keys(&first, &calls), keys(&retried, &calls));
+        let named = |id: &str| Event { id: Some(id.to_owned()), ..event(None, "body") };
+        let retried = Event { attempt: 2, first_seen: 6, ..named("a") };
+        assert_eq!(keys(&named("a"), &calls), keys(&retried, &calls));
+        let mut other_kind = first.clone();
+        other_kind.properties.kind = Some("cancelled".to_owned());
         let others = [
-            event(Some("2"), "body", 5),
-            event(Some("1"), "other", 5),
-            event(None, "body", 5),
-            event(None, "body", 6),
+            event(Some("2"), "body"),
+            event(Some("1"), "other"),
+            other_kind,
+            named("a"),
+            named("b"),
         ];
         let all = others.iter().chain([&first]).flat_map(|event| keys(event, &calls));
         let mut all: Vec<_> = all.collect();

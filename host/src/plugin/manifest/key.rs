@@ -23,19 +23,23 @@ impl Key {
     }
 
     /// A text that is the same for equal values, whatever the width of a number; `None` if `event` has
-    /// no such part.
+    /// no such part, or one without a value: nothing, `null` or an empty text.
     pub fn of(&self, event: &Event) -> Option<String> {
         match self {
             Self::Header(name) => {
-                event.properties.headers.get(name).map(|field| match (field, field.as_integer()) {
-                    (Field::Text(text), _) => format!("{text:?}"),
-                    (_, Some(number)) => number.to_string(),
-                    (other, None) => format!("{other:?}"),
-                })
+                let field = event.properties.headers.get(name)?;
+                match (field, field.as_integer()) {
+                    (Field::Void, _) => None,
+                    (Field::Text(text), _) => (!text.is_empty()).then(|| format!("{text:?}")),
+                    (Field::Bytes(bytes), _) if bytes.is_empty() => None,
+                    (_, Some(number)) => Some(number.to_string()),
+                    (other, None) => Some(format!("{other:?}")),
+                }
             }
             Self::Json(pointer) => {
                 let body = serde_json::from_slice::<serde_json::Value>(&event.body).ok()?;
-                body.pointer(pointer).map(ToString::to_string)
+                let value = body.pointer(pointer)?;
+                (!value.is_null() && value.as_str() != Some("")).then(|| value.to_string())
             }
         }
     }

@@ -13,9 +13,20 @@ async fn a_key_alone_tells_which_events_are_the_same() {
     let manifest = "[dedupe]\nkey = \"header:order\"\n[grants]\npublish = [\":out\"]\n";
     let host = Place::new().plugin("orders", "scripted", manifest).run(&vhost.url).await;
     host.ready().await;
-    let sent = [(Some(7), "a"), (Some(7), "b"), (Some(8), "c"), (None, "d"), (None, "d")];
+    let (number, empty) = (AMQPValue::LongInt, || AMQPValue::LongString("".into()));
+    let sent = [
+        (Some(number(7)), "a"),
+        (Some(number(7)), "b"),
+        (Some(number(8)), "c"),
+        (None, "d"),
+        (None, "d"),
+        (Some(AMQPValue::Void), "e"),
+        (Some(AMQPValue::Void), "e"),
+        (Some(empty()), "f"),
+        (Some(empty()), "f"),
+    ];
     for (number, (order, name)) in sent.into_iter().enumerate() {
-        let headers = order.map(|order| ("order", AMQPValue::LongInt(order)));
+        let headers = order.map(|order| ("order", order));
         let headers = table(&headers.into_iter().collect::<Vec<_>>());
         let properties = BasicProperties::default().with_headers(headers);
         let script = serde_json::json!({ "publish": { "key": "out", "body": name } });
@@ -25,12 +36,12 @@ async fn a_key_alone_tells_which_events_are_the_same() {
         host.metric_reaches("wabbit_outcomes_total", &plugin, (number + 1) as f64).await;
     }
     host.metric_reaches("wabbit_deduplicated_total", &[], 1.0).await;
-    host.metric_reaches("wabbit_unrecorded_total", &[], 2.0).await;
+    host.metric_reaches("wabbit_unrecorded_total", &[], 6.0).await;
     let mut names = Vec::new();
     while let Some(message) = vhost.take("out").await {
         names.push(body(&message));
     }
-    assert_eq!(names, ["a", "c", "d", "d"]);
+    assert_eq!(names, ["a", "c", "d", "d", "e", "e", "f", "f"]);
     host.logs(&["is handled without a record"]).await;
 }
 
