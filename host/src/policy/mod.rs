@@ -85,6 +85,10 @@ pub fn decide(outcome: &Outcome, attempt: u32, policy: &Policy, chance: f64) -> 
         Outcome::Unavailable { after, .. } => {
             Settlement::Postpone(step(after.unwrap_or(policy.circuit.pause)))
         }
+        // Others were faster, however often.
+        Outcome::Failed { fault: Fault::Conflict, .. } => {
+            Settlement::Postpone(step(policy.circuit.pause))
+        }
         Outcome::Reject(_) => Settlement::DeadLetter,
         Outcome::Refused { fault: Fault::Unmatched, .. } => policy.unmatched.into(),
         Outcome::Refused { .. } => Settlement::DeadLetter,
@@ -153,6 +157,8 @@ mod tests {
             (failed(Fault::Timeout), 4, Retry(Duration::from_secs(120))),
             (failed(Fault::Memory), 5, DeadLetter),
             (failed(Fault::Publish), 6, DeadLetter),
+            (failed(Fault::Conflict), 1, Postpone(Duration::from_secs(5))),
+            (failed(Fault::Conflict), 9, Postpone(Duration::from_secs(5))),
             (refused(Fault::Unmatched), 1, DeadLetter),
             (refused(Fault::TooLarge), 1, DeadLetter),
             (refused(Fault::Crash), 7, DeadLetter),

@@ -225,8 +225,9 @@ fn a_handler_that_was_in_anothers_way_is_called_anew_and_not_without_end() {
     let well = [(Called(&good), Step::Commit), (Committed(&good), Step::Tell(Sign::Well))];
     plays("at last", Recorded, &[&rows[..], &well].concat());
     let unwell = (Called(&conflict), Step::Tell(Sign::Unwell));
-    let retried = (Told(NONE), Step::Move(Retry(Duration::from_secs(5))));
-    plays("too often", Recorded, &[&rows[..], &[unwell, retried]].concat());
+    // No attempt is used up.
+    let postponed = (Told(NONE), Step::Move(Postpone(Duration::from_secs(5))));
+    plays("too often", Recorded, &[&rows[..], &[unwell, postponed]].concat());
 
     let twice = [
         (Begun, Step::Recall),

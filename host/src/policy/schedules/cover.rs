@@ -61,6 +61,7 @@ seen! {
     CrashBeforeCommit,
     CrashAfterCommit,
     CommitBegunWhenLost,
+    LostBeforeCommit,
     RecalledNothingLeft,
     RecalledWithLeft,
     StoreAway,

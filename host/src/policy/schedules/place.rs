@@ -1,7 +1,7 @@
 //! How an event in flight goes with the rest of its lane: what the circuit learns of it, its verdict,
 //! its end and what follows. Next: [`super::ledger`], where it is noted.
 
-use super::broker::Parcel;
+use super::broker::{Message, Parcel};
 use super::cover::Seen;
 use super::ledger::{Broken, Invariant, hold};
 use super::task::At;
@@ -89,6 +89,34 @@ impl World<'_> {
         let parcel = task.parcel.take();
         hold(Invariant::Truth, parcel.is_some(), || format!("event {event} is settled twice"))?;
         Ok(parcel.is_some_and(|parcel| host.settle(parcel, verdict)))
+    }
+
+    /// The event is where it was moved to.
+    pub(super) fn arrive(&mut self, at: usize, to: Settlement) -> Result<(), Broken> {
+        let now = self.now;
+        let task = self.task(at);
+        let (event, attempt) = (task.event, task.attempt);
+        let (may_postpone, may_be_dead) = (task.may_postpone(), task.may_be_dead());
+        match to {
+            Settlement::Retry(delay) => {
+                self.cover.note(Seen::RetryInDelayQueue);
+                self.broker.delay(now + delay, Message::new(event, attempt + 1));
+            }
+            Settlement::Postpone(delay) => {
+                self.broker.delay(now + delay, Message::new(event, attempt));
+                self.postponed(event, may_postpone)?;
+            }
+            Settlement::DeadLetter => {
+                self.ledger.accounts[event].dead += 1;
+                hold(Invariant::NoLoss, may_be_dead, || {
+                    format!("event {event} is a dead letter for no reason")
+                })?;
+            }
+            Settlement::Ack | Settlement::Requeue | Settlement::Drop => {
+                hold(Invariant::Truth, false, || format!("event {event} is moved by {to:?}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// The course of this task has ended.

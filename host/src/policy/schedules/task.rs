@@ -1,7 +1,7 @@
 //! One event in flight, as `dispatch/handle.rs`: does what its course says, step by step, and holds
 //! each step against what may be done. Next: [`super::ledger`], where it is noted.
 
-use super::broker::{Message, Parcel};
+use super::broker::Parcel;
 use super::cover::Seen;
 use super::ledger::{Broken, Invariant, hold};
 use super::schedule::{How, RETURNS};
@@ -69,7 +69,12 @@ impl Task<'_> {
     /// Whether its failure is the last one that it may have.
     pub(super) fn is_used_up(&self) -> bool {
         let failed = matches!(self.outcome, Outcome::Retry { .. } | Outcome::Failed { .. });
-        failed && self.attempt >= self.terms.policy.attempts
+        failed && !self.is_overtaken() && self.attempt >= self.terms.policy.attempts
+    }
+
+    /// Whether others changed what it had read, so often that it was given up for a while.
+    fn is_overtaken(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { fault: Fault::Conflict, .. })
     }
 
     pub(super) fn may_drop(&self) -> bool {
@@ -77,7 +82,7 @@ impl Task<'_> {
         used_up || self.terms.at_most_once || matches!(self.outcome, Outcome::Drop(_))
     }
 
-    fn may_be_dead(&self) -> bool {
+    pub(super) fn may_be_dead(&self) -> bool {
         let hopeless = matches!(self.outcome, Outcome::Reject(_) | Outcome::Refused { .. });
         let used_up = self.is_used_up() && self.terms.policy.on_exhausted == Last::DeadLetter;
         hopeless || used_up || self.too_large
@@ -87,11 +92,13 @@ impl Task<'_> {
     pub(super) fn may_requeue(&self) -> bool {
         let failed =
             matches!(self.outcome, Outcome::Retry { after: None, .. } | Outcome::Failed { .. });
-        failed && self.terms.queue_delays && !self.sheltered && !self.is_used_up()
+        let counts = failed && !self.is_overtaken() && !self.is_used_up();
+        counts && self.terms.queue_delays && !self.sheltered
     }
 
     pub(super) fn may_postpone(&self) -> bool {
-        self.sheltered || matches!(self.outcome, Outcome::Unavailable { .. })
+        let away = matches!(self.outcome, Outcome::Unavailable { .. });
+        self.sheltered || away || self.is_overtaken()
     }
 }
 
@@ -204,6 +211,10 @@ impl<'a> World<'a> {
                     return if called { self.ledger.called(event, limit) } else { Ok(()) };
                 }
                 Step::Recall => return self.waits(at, At::Recall),
+                Step::Commit if self.is_lost(at) => {
+                    self.cover.note(Seen::LostBeforeCommit);
+                    Happened::Lost
+                }
                 Step::Commit => return self.waits(at, At::Commit),
                 Step::Publish => return self.waits(at, At::Publish),
                 Step::Forget => return self.waits(at, At::Forget),
@@ -352,34 +363,6 @@ impl<'a> World<'a> {
         self.cover.note(seen);
         let step = self.task(at).course.next(Happened::Lost);
         self.go_on(at, step).map(|()| true)
-    }
-
-    /// The event is where it was moved to.
-    fn arrive(&mut self, at: usize, to: Settlement) -> Result<(), Broken> {
-        let now = self.now;
-        let task = self.task(at);
-        let (event, attempt) = (task.event, task.attempt);
-        let (may_postpone, may_be_dead) = (task.may_postpone(), task.may_be_dead());
-        match to {
-            Settlement::Retry(delay) => {
-                self.cover.note(Seen::RetryInDelayQueue);
-                self.broker.delay(now + delay, Message::new(event, attempt + 1));
-            }
-            Settlement::Postpone(delay) => {
-                self.broker.delay(now + delay, Message::new(event, attempt));
-                self.postponed(event, may_postpone)?;
-            }
-            Settlement::DeadLetter => {
-                self.ledger.accounts[event].dead += 1;
-                hold(Invariant::NoLoss, may_be_dead, || {
-                    format!("event {event} is a dead letter for no reason")
-                })?;
-            }
-            Settlement::Ack | Settlement::Requeue | Settlement::Drop => {
-                hold(Invariant::Truth, false, || format!("event {event} is moved by {to:?}"))?;
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn postponed(&mut self, event: usize, may: bool) -> Result<(), Broken> {
