@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 use super::secrets::Given;
 use super::stdio::Lines;
 use super::transaction::{Stores, Transaction, Trouble};
-use crate::flow::{Event, Outcome, Publication};
+use crate::flow::{Event, Publication};
 use crate::store::sql;
 use std::sync::Arc;
 use wasmtime::component::Linker;
@@ -115,11 +115,6 @@ impl Guest {
     /// From here on it handles `event`.
     pub fn receive(&mut self, event: &Event) {
         self.requests.begin(Origin::new(&self.plugin, event));
-    }
-
-    /// `outcome` without secrets in its reason.
-    pub fn redact(&self, outcome: Outcome) -> Outcome {
-        self.means.given.redact.outcome(outcome)
     }
 
     /// What was published since [`Self::begin`].

@@ -122,7 +122,7 @@ impl Work<'_> {
         let committed = tokio::time::timeout(COMMIT_MAX, transaction.commit(record)).await;
         let away = |_| Err(StoreError::Unavailable("the commit was not answered".to_owned()));
         if let Err(error) = committed.unwrap_or_else(away) {
-            *outcome = error.into();
+            *outcome = self.redact(error.into());
         }
     }
 
@@ -131,7 +131,8 @@ impl Work<'_> {
         let Outcome::Ok(publications) = outcome else { return };
         self.name(publications);
         if let Err(error) = self.outbound.publish(publications).await {
-            *outcome = Outcome::Failed { fault: Fault::Publish, reason: error.to_string() };
+            let failed = Outcome::Failed { fault: Fault::Publish, reason: error.to_string() };
+            *outcome = self.redact(failed);
         }
     }
 
@@ -168,6 +169,14 @@ impl Work<'_> {
         };
         let retried = moves::retry(event, attempt, delay);
         outbound.carry(&retried).await.is_ok()
+    }
+
+    /// What a store or the broker says may repeat what the handler gave it.
+    fn redact(&self, outcome: Outcome) -> Outcome {
+        match &self.target.plugin {
+            Some(plugin) => plugin.redact(outcome),
+            None => outcome,
+        }
     }
 
     /// Gives message-ids to publications that have none.

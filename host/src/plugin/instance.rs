@@ -187,9 +187,14 @@ impl Instances {
             }
         };
         if let Some(error) = trouble.get() {
-            called.outcome = error.clone().into();
+            called.outcome = self.redact(error.clone().into());
         }
         called
+    }
+
+    /// `outcome` without secrets in its reason.
+    pub fn redact(&self, outcome: Outcome) -> Outcome {
+        self.means.given.redact.outcome(outcome)
     }
 
     /// Lets go of instances that nobody needed for a while.
@@ -234,7 +239,7 @@ impl Instances {
             Ok(Ok(())) => Outcome::Ok(guest.take_publications()),
             Ok(Err(failure)) => {
                 let unavailable = guest.take_unavailable();
-                guest.redact(v0_1::failure(failure, unavailable))
+                self.redact(v0_1::failure(failure, unavailable))
             }
             // The store goes with the trap: it is never used again.
             Err(error) => {
@@ -288,8 +293,9 @@ impl Instances {
     }
 
     fn judge(&self, error: &wasmtime::Error, store: &Store<Guest>) -> Outcome {
-        let outcome = self.failure(error, store);
+        let outcome = self.redact(self.failure(error, store));
         let cause = format!("{error:#}");
+        let cause = self.means.given.redact.text(&cause);
         let (plugin, kind) = (&*self.plugin, outcome.class());
         report::GuestTrapped { plugin, kind, cause: &cause }.emit();
         outcome
@@ -323,7 +329,9 @@ impl Instances {
         lock(&self.idle).pop()
     }
 
+    /// What start-up code did in stores is undone: no event has asked for it.
     fn put_back(&self, mut warm: Warm) {
+        drop(warm.store.data_mut().take_transaction());
         let reuse = self.limits.instance == Instance::Reuse;
         let room = self.spares.waiting.load(Ordering::Relaxed) == 0;
         if reuse && room && warm.calls < self.limits.max_invocations {

@@ -12,7 +12,7 @@ use crate::capability::http::{Client, Tls};
 use crate::capability::secrets::{SecretError, Secrets};
 use crate::capability::transaction::Stores;
 use crate::capability::{self, Guest, Means};
-use crate::flow::Event;
+use crate::flow::{Event, Outcome};
 use crate::store::{OpenError, Registry};
 use crate::wit::v0_1::export::HandlerPre;
 use std::path::Path;
@@ -36,6 +36,11 @@ impl Plugin {
     /// Gives it one event.
     pub async fn call(&self, event: &Event) -> Called {
         self.instances.call(event).await
+    }
+
+    /// `outcome` without its secrets.
+    pub fn redact(&self, outcome: Outcome) -> Outcome {
+        self.instances.redact(outcome)
     }
 
     /// Lets go of instances that nobody needed for a while.

@@ -238,7 +238,8 @@ impl Kit {
         text.trim().parse().unwrap()
     }
 
-    async fn statement(&self, place: &Place, statement: &str) {
+    /// Has the database do this.
+    pub async fn statement(&self, place: &Place, statement: &str) {
         if let Some(database) = &self.database {
             return database.execute(statement).await;
         }

@@ -2,7 +2,8 @@
 
 use super::kit::{Effects, Kind, Kit};
 use crate::support::database::Database;
-use crate::support::process::eventually;
+use crate::support::process::{Place, eventually};
+use crate::support::rabbit::text;
 use serde_json::{Value as Json, json};
 use xtask::services::Service;
 
@@ -161,6 +162,47 @@ async fn an_event_without_a_message_id_is_recognized_by_what_its_moves_carry() {
     assert_eq!(host.terminate().await.code(), Some(0));
     assert_eq!(kit.effects(&host.place).await, (Effects::from([(1, 2)]), 2));
     kit.has_records(&host.place, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_store_says_of_a_secret_at_the_commit_is_not_shown() {
+    let secret = "swordfish-2491";
+    let kit = Kit::new(Kind::Postgres).await;
+    let variables = "[grants.variables]\nkey = { secret = \"KEY\" }\n";
+    let place = kit.place(&format!("{ONE_ATTEMPT}{variables}")).await.env("THE_KEY", secret);
+    let configuration = std::fs::read_to_string(place.path("wabbit.toml")).unwrap();
+    let configuration = format!("{configuration}[secrets.KEY]\nenv = \"THE_KEY\"\n");
+    let place = place.file("wabbit.toml", configuration);
+    let unique = format!("CONSTRAINT \"{secret}\" UNIQUE DEFERRABLE INITIALLY DEFERRED");
+    kit.statement(&place, &format!("CREATE TABLE strict (n INTEGER {unique})")).await;
+    let host = place.run(&kit.vhost.url).await;
+    host.ready().await;
+    let insert = json!(["execute", "default", "INSERT INTO strict (n) VALUES (1)", []]);
+    kit.vhost.publish("", "orders", &json!([insert, insert]).to_string()).await;
+    let letter = kit.vhost.next("orders.dlq").await;
+    assert_eq!(text(&letter, "x-exception-type"), "store");
+    let why = text(&letter, "x-exception-message");
+    assert!(why.contains("\"[secret KEY]\""), "{why}");
+    assert!(!host.log_text().contains(secret), "{}", host.log_text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_start_up_code_does_in_a_store_is_undone_before_the_first_event() {
+    let starts = "[grants]\nsql = [\"default\"]\n";
+    // It needs a table, so that it would be seen if it did not run.
+    let place = Place::new().plugin("starts", "sql-at-start", starts);
+    let checked = place.wabbit(&["check"]).await;
+    assert!(format!("{checked:?}").contains("can't be started"), "{checked:?}");
+
+    let kit = Kit::new(Kind::Sqlite).await;
+    let place = kit.place(ONE_ATTEMPT).await.plugin("starts", "sql-at-start", starts);
+    let mut host = place.run(&kit.vhost.url).await;
+    host.ready().await;
+    // SQLite lets one write at a time.
+    kit.send(1, &kit.script(1, "out"), "out").await;
+    kit.publishes(1).await;
+    assert_eq!(host.terminate().await.code(), Some(0));
+    assert_eq!(kit.effects(&host.place).await, (Effects::from([(1, 1)]), 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
