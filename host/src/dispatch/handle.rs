@@ -158,7 +158,13 @@ async fn take<'a>(
             }
         }
         Step::Commit => {
-            work.commit(std::mem::take(deed), outcome).await;
+            let deed = std::mem::take(deed);
+            // The broker delivers it again, perhaps as an event that nobody can tell from another.
+            if receipt.as_ref().is_some_and(Receipt::is_stale) {
+                deed.rollback().await;
+                return Happened::Lost;
+            }
+            work.commit(deed, outcome).await;
             Happened::Committed(outcome)
         }
         Step::Publish => match unless_lost(receipt.as_ref(), work.publish(outcome)).await {

@@ -44,6 +44,13 @@ pub struct Deed {
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
+impl Deed {
+    /// Leaves nothing behind, and waits for that.
+    pub async fn rollback(self) {
+        self.transaction.rollback().await;
+    }
+}
+
 impl Work<'_> {
     /// What is known of it from before, see [`Memory::recall`].
     pub async fn recall(&self) -> Option<Outcome> {

@@ -3,6 +3,7 @@
 use super::kit::{Effects, Kind, Kit};
 use crate::support::database::Database;
 use crate::support::process::{Place, eventually};
+use crate::support::proxy::{Blow, Proxy};
 use crate::support::rabbit::text;
 use serde_json::{Value as Json, json};
 use xtask::services::Service;
@@ -162,6 +163,32 @@ async fn an_event_without_a_message_id_is_recognized_by_what_its_moves_carry() {
     assert_eq!(host.terminate().await.code(), Some(0));
     assert_eq!(kit.effects(&host.place).await, (Effects::from([(1, 2)]), 2));
     kit.has_records(&host.place, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_whose_connection_was_lost_leaves_nothing_to_be_told_apart() {
+    let kit = Kit::new(Kind::Postgres).await;
+    let subscription = "[[subscription]]\nconcurrency = 2\n";
+    let proxy = Proxy::new(kit.vhost.broker.address.clone()).await;
+    proxy.open();
+    let url = kit.vhost.url.replace(&kit.vhost.broker.address, &proxy.address.to_string());
+    let host = kit.place(&format!("{subscription}{ONE_ATTEMPT}")).await.run(&url).await;
+    host.ready().await;
+    let sleep = json!(["execute", "default", "SELECT pg_sleep(2)", []]);
+    for event in [1, 2] {
+        let script = [vec![sleep.clone()], kit.script(event, "out")].concat();
+        // Without a message-id.
+        kit.vhost.publish("", "orders", &Json::from(script).to_string()).await;
+    }
+    host.metric_reaches("wabbit_inflight", &[], 2.0).await;
+    proxy.strike(Blow::Close);
+    host.logs(&["left to the broker"]).await;
+    kit.vhost.reaches("out", 2).await;
+    let idle = async || (host.metric("wabbit_inflight", &[]).await == 0.0).then_some(());
+    eventually("the end of all events", idle).await;
+    kit.has_effects(&host.place, &[1, 2]).await;
+    kit.has_records(&host.place, 2).await;
+    assert_eq!(kit.vhost.count("out").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
