@@ -248,6 +248,19 @@ impl Kit {
         unit.commit(None).await.unwrap();
     }
 
+    /// Waits until this statement runs so many times at once, in PostgreSQL.
+    pub async fn runs(&self, statement: &str, times: usize) {
+        let running = format!(
+            "SELECT query FROM pg_stat_activity WHERE state = 'active' AND query = '{statement}' \
+             AND datname = current_database()"
+        );
+        let database = self.database.as_ref().unwrap();
+        eventually(&format!("{times} times `{statement}`"), async || {
+            (database.texts(&running).await.len() == times).then_some(())
+        })
+        .await;
+    }
+
     /// The numbers in the first column of what `query` finds.
     async fn column(&self, place: &Place, query: &str) -> Vec<i64> {
         let mut unit = self.open(place).begin().await.unwrap();
