@@ -140,7 +140,7 @@ class Host(Program):
 
     def wait_idle(self):
         """Waits until everything is processed: asked of the only host on these queues."""
-        run("wabbit", "wait-idle", "--admin", self.admin, env=self.env)
+        run("wabbit", "wait-idle", "--timeout", f"{PATIENCE}s", "--admin", self.admin, env=self.env)
 
 
 @atexit.register

@@ -18,7 +18,7 @@ use xtask::process::signal_group;
 use xtask::systems::System;
 
 /// For a whole scenario, on two busy cores.
-const PLAY_MAX: Duration = Duration::from_secs(300);
+const PLAY_MAX: Duration = Duration::from_secs(600);
 
 /// Plays the scenario of `examples/NAME` on the broker at `amqp`, and with databases of its own.
 async fn play(name: &str, amqp: &str, rabbitmqctl: &Path) {
