@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::settings::{Global, Named, admin_address};
+use super::settings::{Global, Named, OF_CLIENTS, admin_address};
 use crate::admin::REQUEST_BYTES_MAX;
 use crate::broker::{PublishError, amqp};
 use crate::flow::{JsonError, Publication};
@@ -47,7 +47,8 @@ impl Publish {
     /// # Errors
     /// With [`Exit::Unreachable`] if nobody is there to take it.
     pub async fn execute(self, global: &Global, output: &Output) -> Result<Exit, Failure> {
-        let mut config = global.load()?;
+        let tables = if self.broker.is_empty() { OF_CLIENTS } else { ["broker", "log"] };
+        let mut config = global.load_only(&tables)?;
         global.start_log(&config, "error")?;
         let value = self.publication()?;
         config.broker.urls.clone_from(&self.broker);

@@ -13,10 +13,14 @@ use crate::plugin::engine::EngineLimits;
 use crate::plugin::{Loader, Outside};
 use crate::store::Registry;
 use crate::telemetry::log;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The tables of the configuration that a verb needs to talk to a running host.
+pub const OF_CLIENTS: [&str; 2] = ["admin", "log"];
 
 /// Flags that every verb takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,12 +42,26 @@ impl Global {
     /// # Errors
     /// With [`Exit::Mismatch`] if it is wrong.
     pub fn load(&self) -> Result<Config, Failure> {
+        self.loaded(Config::load)
+    }
+
+    /// The same, of these tables only; see [`Config::load_only`].
+    ///
+    /// # Errors
+    /// With [`Exit::Mismatch`] if one of them is wrong.
+    pub fn load_only(&self, tables: &[&str]) -> Result<Config, Failure> {
+        self.loaded(|path, explicit, env| Config::load_only(tables, path, explicit, env))
+    }
+
+    fn loaded(
+        &self,
+        load: impl FnOnce(&Path, bool, &BTreeMap<String, String>) -> Result<Config, ConfigError>,
+    ) -> Result<Config, Failure> {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("wabbit.toml"));
-        Config::load(Some(&path), self.config.is_some(), &env)
-            .map_err(|error: ConfigError| Failure::new(Exit::Mismatch, error))
+        let path = self.config.as_deref().unwrap_or(Path::new("wabbit.toml"));
+        load(path, self.config.is_some(), &env).map_err(|error| Failure::new(Exit::Mismatch, error))
     }
 
     /// Starts the log; `filter` is what is shown unless `RUST_LOG` says.

@@ -2,7 +2,7 @@
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::settings::{Global, admin_address};
+use super::settings::{Global, OF_CLIENTS, admin_address};
 use crate::dispatch::idle::WAIT_MAX;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ impl WaitIdle {
     /// # Errors
     /// With [`Exit::Unreachable`] if there is no host.
     pub async fn execute(self, global: &Global, output: &Output) -> Result<Exit, Failure> {
-        let config = global.load()?;
+        let config = global.load_only(&OF_CLIENTS)?;
         global.start_log(&config, "error")?;
         let address = admin_address(&config, self.admin.as_deref())?;
         let limit = self.timeout.min(WAIT_MAX);

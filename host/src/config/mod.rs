@@ -69,28 +69,49 @@ pub enum ConfigError {
 impl Config {
     /// Reads the file `path`, which need not exist unless it was asked for by name (`explicit`),
     /// and lays `env` over it: `WABBIT_BROKER_URLS` stands for `urls` in `[broker]`.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
     pub fn load(
-        path: Option<&Path>,
+        path: &Path,
         explicit: bool,
         env: &BTreeMap<String, String>,
     ) -> Result<Self, ConfigError> {
-        let text = match path.map(|path| (path, std::fs::read_to_string(path))) {
-            None => None,
-            Some((_, Ok(text))) => Some(text),
-            Some((_, Err(error))) if !explicit && error.kind() == std::io::ErrorKind::NotFound => {
-                None
-            }
-            Some((path, Err(source))) => {
-                return Err(ConfigError::Unreadable { path: path.to_owned(), source });
-            }
-        };
-        let file = path.unwrap_or(Path::new("wabbit.toml")).display().to_string();
-        Ok(Self::read(&file, text.as_deref().unwrap_or(""), env)?)
+        let (file, text) = file(path, explicit)?;
+        Ok(Self::read(&file, Table::parse(&file, &text)?, env)?)
     }
 
-    fn read(file: &str, text: &str, env: &BTreeMap<String, String>) -> Result<Self, Problems> {
+    /// The same, but only these `tables` are read, from the file and the environment; the others are as
+    /// if nobody had written them. So what talks to a running host need not have all that a host needs.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load_only(
+        tables: &[&str],
+        path: &Path,
+        explicit: bool,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let (file, text) = file(path, explicit)?;
+        let mut table = Table::parse(&file, &text)?;
+        table.0.retain(|key, _| tables.contains(&key.as_str()));
+        let read = |name: &str| match name.strip_prefix(ENV_PREFIX) {
+            Some(key) => {
+                tables.iter().any(|it| key.starts_with(&format!("{}_", it.to_uppercase())))
+            }
+            None => true,
+        };
+        let env = env.iter().filter(|(name, _)| read(name));
+        let env = env.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(Self::read(&file, table, &env)?)
+    }
+
+    fn read(
+        file: &str,
+        mut table: Table,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, Problems> {
         let report = Report::default();
-        let mut table = Table::parse(file, text)?;
         table.substitute(env, &report);
         let keys = Env::new(ENV_PREFIX, env);
         let at = Place::File(Arc::from(file));
@@ -125,6 +146,15 @@ impl Config {
                 .map_or_else(|| cache_dir(env), PathBuf::from),
         }
     }
+}
+
+/// The name of the file `path`, for people, and what is in it: nothing if it is not there and need not be.
+fn file(path: &Path, explicit: bool) -> Result<(String, String), ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if !explicit && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?,
+    };
+    Ok((path.display().to_string(), text))
 }
 
 /// Where programs of this user keep what they can make again.

@@ -10,12 +10,13 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-    Config::read("wabbit.toml", text, &env(variables)).map_err(|problems| problems.to_string())
+    let read = |table| Config::read("wabbit.toml", table, &env(variables));
+    Table::parse("wabbit.toml", text).and_then(read).map_err(|problems| problems.to_string())
 }
 
 #[test]
 fn nothing_needs_to_be_configured() {
-    let config = Config::load(Some(Path::new("/nowhere/wabbit.toml")), false, &env(&[])).unwrap();
+    let config = Config::load(Path::new("/nowhere/wabbit.toml"), false, &env(&[])).unwrap();
     assert_eq!(config, read("", &[]).unwrap());
     assert!(config.broker.urls.is_empty());
     assert_eq!((config.broker.heartbeat, config.broker.prefetch_default), (None, 32));
@@ -34,8 +35,31 @@ fn nothing_needs_to_be_configured() {
 
 #[test]
 fn a_file_asked_for_by_name_must_be_there() {
-    let error = Config::load(Some(Path::new("/nowhere/my.toml")), true, &env(&[])).unwrap_err();
+    let error = Config::load(Path::new("/nowhere/my.toml"), true, &env(&[])).unwrap_err();
     assert_eq!(error.to_string(), "cannot read the configuration `/nowhere/my.toml`");
+}
+
+#[test]
+fn tables_that_are_not_asked_for_may_be_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wabbit.toml");
+    let elsewhere = "[broker]\nheartbeat = '${UNSET}'\n[stores.a]\nurl = 3\n[unknown]\n";
+    let wrong_env = [("WABBIT_LIMITS_INSTANCES", "many"), ("WABBIT_ADMIN_TOKEN", "t")];
+    let read = |admin: &str| {
+        std::fs::write(&file, format!("{elsewhere}[admin]\n{admin}")).unwrap();
+        let config = Config::load_only(&["admin", "log"], &file, true, &env(&wrong_env));
+        config.map_err(|error| error.to_string())
+    };
+    let config = read("address = '127.0.0.1:1'").unwrap();
+    let address = Some("127.0.0.1:1".parse().unwrap());
+    assert_eq!(config.admin, AdminConfig { address, token: Some("t".to_owned()) });
+    for (admin, message) in [
+        ("address = '${UNSET}'", "the environment variable `UNSET` is not set"),
+        ("adress = 'off'", "unknown key `adress` in `[admin]`"),
+    ] {
+        let error = read(admin).unwrap_err();
+        assert!(error.contains(message) && !error.contains("heartbeat"), "{error}");
+    }
 }
 
 #[test]

@@ -66,3 +66,16 @@ async fn a_wait_that_is_none_is_named() {
     place.wabbit(&nobody).await.fails(69, &["no host at `127.0.0.1:1`", "hint: "]);
     place.wabbit(&["wait-idle", "--admin", "off"]).await.fails(64, &["must be an address"]);
 }
+
+#[tokio::test]
+async fn who_asks_a_host_needs_nothing_that_only_the_host_needs() {
+    let config = "[broker]\nurls = [\"${UNSET}\"]\n[admin]\naddress = \"127.0.0.1:1\"\n";
+    let place = Place::new().file("wabbit.toml", config);
+    for verb in [&["wait-idle"][..], &["publish", "", "orders"]] {
+        place.wabbit(verb).await.fails(69, &["no host at `127.0.0.1:1`"]);
+    }
+    let unset = "the environment variable `UNSET` is not set";
+    place.wabbit(&["check"]).await.fails(78, &[unset]);
+    let place = Place::new().file("wabbit.toml", "[admin]\naddress = \"${UNSET}\"\n");
+    place.wabbit(&["wait-idle"]).await.fails(78, &[unset]);
+}
