@@ -7,6 +7,7 @@ use super::journal::Journal;
 use super::plan::{self, Conflict};
 use super::{ConsumerStatus, Dispatcher, Paused};
 use crate::broker::{Broker, State};
+use crate::capability::grants::Grants;
 use crate::plugin::catalogue::{self, Catalogue, Layers, Trouble};
 use crate::plugin::watch::{Change, Files, Folder, Found, Kind};
 use crate::plugin::{Loader, Plugin};
@@ -41,6 +42,9 @@ struct HostState {
     claims: BTreeMap<String, Vec<String>>,
     /// Plugins that are good but for a conflict with another: served when that is gone.
     conflicting: BTreeMap<String, Arc<Plugin>>,
+    /// What the last version of each plugin was granted, also while the plugin is gone: one that is
+    /// put in its place gets no more.
+    granted: BTreeMap<String, Grants>,
     stopping: bool,
     /// The plugins folder.
     folder: PathBuf,
@@ -345,8 +349,8 @@ fn admit(state: &mut HostState, plugin: Arc<Plugin>, began: Instant) {
         state.claims.remove(&name);
         return refuse(state, name, Trouble::Conflict(conflict.to_string(), Some(hint)));
     }
-    if let Some(old) = state.catalogue.good.get(&name) {
-        let more = plugin.manifest.grants.beyond(&old.manifest.grants);
+    if let Some(before) = state.granted.get(&name) {
+        let more = plugin.manifest.grants.beyond(before);
         if !more.is_empty() {
             return refuse(state, name.clone(), Trouble::More { plugin: name, more });
         }
@@ -361,6 +365,7 @@ fn admit(state: &mut HostState, plugin: Arc<Plugin>, began: Instant) {
     state.catalogue.troubles.remove(&name);
     state.claims.remove(&name);
     state.unjudged.push(plugin.clone());
+    state.granted.insert(name.clone(), plugin.manifest.grants.clone());
     state.catalogue.good.insert(name, plugin);
 }
 

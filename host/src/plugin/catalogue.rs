@@ -62,8 +62,8 @@ pub enum Trouble {
     /// It does not go with another plugin, or with what runs.
     #[error("{0}")]
     Conflict(String, Option<String>),
-    /// It asks for more than the version that runs has.
-    #[error("it asks for more than the version that runs: {}", told(.more))]
+    /// It asks for more than the version before it had, whether that still runs or was removed.
+    #[error("it asks for more than the version before: {}", told(.more))]
     More {
         /// Its name.
         plugin: String,

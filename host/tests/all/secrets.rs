@@ -158,7 +158,7 @@ async fn a_reload_that_asks_for_more_waits_for_the_hosts_configuration() {
         host.put_manifest(plugin, &manifest("\":~out\", \":~more\""));
     }
     let trouble = host.trouble("orders", &["asks for more"]).await;
-    let more = host.text("it asks for more than the version that runs: publish :~more");
+    let more = host.text("it asks for more than the version before: publish :~more");
     assert_eq!(trouble, more);
     let hint = host.status("orders").and_then(|status| status.hint).unwrap_or_default();
     let line = host.text("in `[plugins.~orders.grants]`: `publish = [\":~out\", \":~more\"]`");
@@ -176,10 +176,41 @@ async fn a_reload_that_asks_for_more_waits_for_the_hosts_configuration() {
     host.take("out").await;
     // Where the configuration names it, it is taken.
     let reloaded = || host.log("allowed").iter().any(|line| line.contains("plugin reloaded"));
-    crate::support::eventually("`allowed` was not reloaded", reloaded).await;
+    eventually("`allowed` was not reloaded", reloaded).await;
     host.send("allowed", "publish::~more").await;
     host.take("more").await;
     // Less is always taken.
     host.put_manifest("orders", "[grants]\npublish = []");
     host.trouble("orders", &["needs a grant"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_has_no_more_than_before_when_it_is_reloaded_or_removed_and_put_back() {
+    let (_dir, outside) = outside();
+    let before = "[grants]\npublish = [\":~out\"]";
+    let host = TestHost::new().outside(outside).queue("out").scripted("orders", before);
+    let host = host.start().await;
+    let table = [
+        ("allowed-outbound-hosts = [\"https://a\"]", "allowed-outbound-hosts https://a"),
+        ("key-value = [\"default\"]", "key-value default"),
+        ("sql = [\"shop\"]", "sql shop"),
+        ("variables.key = { secret = \"KEY\" }", "variables.key { secret = \"KEY\" }"),
+    ];
+    for (line, told) in table {
+        let told = format!("it asks for more than the version before: {told}");
+        host.put_manifest("orders", &format!("{before}\n{line}"));
+        assert_eq!(host.trouble("orders", &["asks for more"]).await, told);
+        // The version before goes on, until it is removed.
+        assert!(host.status("orders").is_some_and(|status| status.digest.is_some()), "{line}");
+        std::fs::remove_file(host.file("orders.wasm")).unwrap();
+        eventually("`orders` is still there", || host.status("orders").is_none()).await;
+        host.put("orders", guest("scripted"));
+        assert_eq!(host.trouble("orders", &["asks for more"]).await, told);
+        assert!(host.status("orders").is_some_and(|status| status.digest.is_none()), "{line}");
+        // With what it had, it is taken.
+        host.put_manifest("orders", before);
+        host.serves("orders", guest("scripted")).await;
+    }
+    host.send("orders", "publish::~out").await;
+    host.take("out").await;
 }

@@ -105,6 +105,17 @@ mod tests {
         Grants { publish, ..Grants::default() }
     }
 
+    fn hosts(list: &[&str]) -> Grants {
+        let hosts = list.iter().map(|it| it.parse().unwrap()).collect::<Vec<_>>().into();
+        Grants { hosts, ..Grants::default() }
+    }
+
+    fn stores(key_value: &[&str], sql: &[&str]) -> Grants {
+        let names = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        let (key_value, sql) = (names(key_value).into(), names(sql).into());
+        Grants { key_value, sql, ..Grants::default() }
+    }
+
     #[test]
     fn more_is_what_was_not_in_effect() {
         let named = |mut grants: Grants, kind: &str| {
@@ -129,6 +140,18 @@ mod tests {
             (secret("S", Some(&[a])), secret("S", Some(&[a, b])), Some(both.as_str())),
             (secret("S", Some(&[a, b])), secret("S", Some(&[b])), None),
             (text(), named(secret("S", None), "variables.key"), None),
+            (hosts(&["https://*.a"]), hosts(&["https://b.a"]), None),
+            (
+                hosts(&[a]),
+                hosts(&[a, b]),
+                Some("allowed-outbound-hosts = [\"https://a\", \"https://b\"]"),
+            ),
+            (hosts(&[a]), hosts(&["http://a"]), Some("allowed-outbound-hosts = [\"http://a\"]")),
+            (hosts(&[a]), named(hosts(&[b]), "allowed-outbound-hosts"), None),
+            (stores(&["a"], &["b"]), stores(&["a"], &[]), None),
+            (stores(&["a"], &["b"]), stores(&["a"], &["b", "a"]), Some("sql = [\"b\", \"a\"]")),
+            (stores(&["a"], &["b"]), stores(&["b"], &["b"]), Some("key-value = [\"b\"]")),
+            (stores(&[], &["b"]), named(stores(&[], &["c"]), "sql"), None),
         ];
         for (before, now, line) in table {
             let more = now.beyond(&before);
