@@ -17,10 +17,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait for another process that writes. Within the host, writers take turns.
 const BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries to open a file that others are opening.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// SQLite's codes for a file that others use just now: busy, and being recovered.
+const BUSY: [&str; 2] = ["5", "261"];
 
 /// How many steps of SQLite's machine go by between two looks at whether to stop: some 0.1 ms.
 const STEPS: i32 = 10_000;
@@ -44,6 +50,23 @@ impl Sqlite {
             .row_buffer_size(1)
             .disable_statement_logging();
         Self { path: path.to_owned(), options }
+    }
+
+    /// The change to a write-ahead log wants the file for itself and does not wait for others that
+    /// open it as well.
+    async fn open(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let began = Instant::now();
+        loop {
+            match SqliteConnection::connect_with(&self.options).await {
+                Err(sqlx::Error::Database(error))
+                    if error.code().is_some_and(|code| BUSY.contains(&&*code))
+                        && began.elapsed() < BUSY_MAX =>
+                {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 
@@ -84,7 +107,7 @@ impl Backend for Sqlite {
     fn connect(&self) -> BoxFuture<'_, Result<(SqliteConnection, Self::Key), sqlx::Error>> {
         Box::pin(async {
             make(&self.path)?;
-            let mut connection = SqliteConnection::connect_with(&self.options).await?;
+            let mut connection = self.open().await?;
             let stop = Self::Key::default();
             let stopped = stop.clone();
             let go_on = move || !stopped.load(Ordering::Relaxed);
